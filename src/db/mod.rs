@@ -1,0 +1,128 @@
+//! The database: where it is, who logs in, and what is kept in it.
+//!
+//! - [`migrations`]: the product's schema, one ledger shared with the Supabase CLI
+//! - [`platform`]: what a Supabase project has and a bare Postgres lacks
+//! - [`session`]: a session of our own for statements whose settings travel with them
+
+use std::path::Path;
+
+use percent_encoding::percent_decode_str;
+use sqlx::{
+    ConnectOptions, PgConnection, PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+
+use crate::config::Secret;
+
+pub mod migrations;
+pub mod platform;
+pub mod session;
+
+/// Who logs in. The names are those of a Supabase project.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Login {
+    /// A superuser of ours where Postgres is ours, else the user of the given URL: platform SQL, replication.
+    Admin,
+    /// The owner of the product's schema: migrations, worker.
+    Owner,
+    /// The role that becomes the caller's: REST, and realtime's visibility checks.
+    Authenticator,
+    /// The owner of schema `auth`.
+    Auth,
+    /// The owner of schema `storage`; may become the caller's role.
+    Storage,
+}
+
+/// A database, before anybody logged in to it.
+#[derive(Clone, Debug)]
+pub struct Database {
+    options: PgConnectOptions,
+    /// The password of every login; sqlx does not give back the one in its options.
+    password: Option<Secret>,
+    /// True where Postgres is ours and platform roles log in without a password over its private socket.
+    embedded: bool,
+}
+
+impl Database {
+    /// The database a URL names, `postgres://user:password@host:port/database`. The user is [`Login::Admin`] and
+    /// [`Login::Owner`]; platform roles log in with the same password, as on a self-hosted Supabase.
+    ///
+    /// # Errors
+    /// When the URL cannot be parsed.
+    pub fn from_url(url: &str) -> sqlx::Result<Self> {
+        let options = url.parse()?;
+        let password = url::Url::parse(url)
+            .ok()
+            .and_then(|url| Some(percent_decode_str(url.password()?).decode_utf8_lossy().into_owned()));
+        Ok(Self {
+            options,
+            password: password.map(Secret::from),
+            embedded: false,
+        })
+    }
+
+    /// The database `postgres` of a server of ours, by the directory and port of its Unix socket.
+    pub fn embedded(socket_directory: &Path, port: u16) -> Self {
+        let options = PgConnectOptions::new_without_pgpass()
+            .socket(socket_directory)
+            .port(port)
+            .database("postgres");
+        Self {
+            options,
+            password: None,
+            embedded: true,
+        }
+    }
+
+    /// The same server, another database.
+    #[must_use]
+    pub fn named(&self, database: &str) -> Self {
+        Self {
+            options: self.options.clone().database(database),
+            ..self.clone()
+        }
+    }
+
+    /// Whether this is a server of ours.
+    pub fn is_embedded(&self) -> bool {
+        self.embedded
+    }
+
+    /// What a login needs, for sqlx.
+    pub fn options(&self, login: Login) -> PgConnectOptions {
+        let options = self
+            .options
+            .clone()
+            .application_name("switchboard")
+            .log_statements(tracing::log::LevelFilter::Trace);
+        match login {
+            Login::Admin if self.embedded => options.username("supabase_admin"),
+            Login::Owner if self.embedded => options.username("postgres"),
+            Login::Admin | Login::Owner => options,
+            Login::Authenticator => options.username("authenticator"),
+            Login::Auth => options.username("supabase_auth_admin"),
+            Login::Storage => options.username("supabase_storage_admin"),
+        }
+    }
+
+    /// The password the logins share, for clients other than sqlx; none on our own server's private socket.
+    pub fn password(&self) -> Option<&Secret> {
+        self.password.as_ref()
+    }
+
+    /// One connection.
+    ///
+    /// # Errors
+    /// When the server cannot be reached or refuses the login.
+    pub async fn connect(&self, login: Login) -> sqlx::Result<PgConnection> {
+        self.options(login).connect().await
+    }
+
+    /// A pool that connects when first used and waits at most ten seconds for a free connection.
+    pub fn pool(&self, login: Login, max_connections: u32) -> PgPool {
+        PgPoolOptions::new()
+            .max_connections(max_connections)
+            .acquire_timeout(std::time::Duration::from_secs(10))
+            .connect_lazy_with(self.options(login))
+    }
+}

@@ -1,0 +1,1 @@
+//! What a Supabase project has and a bare Postgres lacks (`sql/platform`).

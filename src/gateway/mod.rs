@@ -1,0 +1,157 @@
+//! The API of a Supabase project on one port.
+//!
+//! | path | service |
+//! | --- | --- |
+//! | `/auth/v1` | [`auth`]: users, sessions, tokens |
+//! | `/rest/v1` | [`rest`]: tables and functions, as PostgREST serves them |
+//! | `/realtime/v1` | [`realtime`]: changes, broadcast and presence over websockets |
+//! | `/storage/v1` | [`storage`]: buckets and files |
+//! | `/health` | what works and what does not |
+//!
+//! The services do not name each other. What they share sits beside them: [`keys`] (API keys, tokens) and
+//! [`caller`] (claims → role).
+
+use std::sync::Arc;
+
+use axum::{
+    Json, Router,
+    extract::{Request, State},
+    http::{HeaderName, Method, StatusCode, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use serde_json::{Map, Value, json};
+use tower_http::cors::{AllowHeaders, Any, CorsLayer};
+
+use crate::{db::Database, health::Health, shutdown::Shutdown};
+use keys::Keys;
+
+pub mod auth;
+pub mod caller;
+pub mod keys;
+pub mod realtime;
+pub mod rest;
+pub mod storage;
+
+/// What every service is given.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// Where the data is.
+    pub database: Database,
+    /// API keys and the secret that signs tokens.
+    pub keys: Arc<Keys>,
+    /// The address clients use, without a trailing slash: `http://127.0.0.1:54321`.
+    pub public_url: String,
+    /// When to stop, and whom to tell.
+    pub shutdown: Shutdown,
+    /// Where a service says how it is.
+    pub health: Health,
+}
+
+/// Which services to run, each with its settings; `None` leaves its paths unserved (404).
+#[derive(Clone, Debug, Default)]
+pub struct Services {
+    /// `/auth/v1`
+    pub auth: Option<auth::Settings>,
+    /// `/rest/v1`
+    pub rest: Option<rest::Settings>,
+    /// `/realtime/v1`
+    pub realtime: Option<realtime::Settings>,
+    /// `/storage/v1`
+    pub storage: Option<storage::Settings>,
+}
+
+/// The whole API. Starts what the services need in the background; it ends with the context's shutdown.
+///
+/// # Errors
+/// When a service cannot start at all. One that waits for the database starts, and says so in `/health`.
+pub async fn router(context: Context, services: Services) -> anyhow::Result<Router> {
+    let mut api = Router::new();
+    if let Some(settings) = services.auth {
+        api = api.nest("/auth/v1", auth::router(context.clone(), settings).await?);
+    }
+    if let Some(settings) = services.rest {
+        api = api.nest("/rest/v1", rest::router(context.clone(), settings).await?);
+    }
+    if let Some(settings) = services.storage {
+        api = api.nest("/storage/v1", storage::router(context.clone(), settings).await?);
+    }
+    if let Some(settings) = services.realtime {
+        api = api.nest("/realtime/v1", realtime::router(context.clone(), settings).await?);
+    }
+    Ok(api
+        .layer(middleware::from_fn_with_state(Arc::clone(&context.keys), authorize))
+        .route("/health", get(health).with_state(context.health))
+        .fallback(no_route)
+        .layer(cors()))
+}
+
+/// Turns the request's API key into the token it stands for, as Supabase's gateway does: behind it services
+/// look at `Authorization` alone.
+async fn authorize(State(keys): State<Arc<Keys>>, mut request: Request, next: Next) -> Response {
+    if let Some(authorization) = keys.authorization(request.headers()) {
+        request.headers_mut().insert(header::AUTHORIZATION, authorization);
+    }
+    next.run(request).await
+}
+
+async fn health(State(health): State<Health>) -> Response {
+    let report = health.report();
+    let ready = report.values().all(Result::is_ok);
+    let parts: Map<String, Value> = report
+        .into_iter()
+        .map(|(name, state)| (name.to_owned(), state.err().map_or_else(|| "ok".into(), Value::from)))
+        .collect();
+    let status = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    let word = if ready { "ok" } else { "unavailable" };
+    (
+        status,
+        Json(json!({ "status": word, "version": env!("CARGO_PKG_VERSION"), "parts": parts })),
+    )
+        .into_response()
+}
+
+async fn no_route() -> Response {
+    (
+        StatusCode::NOT_FOUND,
+        Json(json!({ "message": "no Route matched with those values" })),
+    )
+        .into_response()
+}
+
+/// Any origin may call: rights come from tokens, never from where a page was served. Requested headers are
+/// echoed because supabase-js adds new ones with its releases.
+fn cors() -> CorsLayer {
+    let exposed = [
+        "content-range",
+        "content-location",
+        "content-profile",
+        "location",
+        "link",
+        "preference-applied",
+        "proxy-status",
+        "range-unit",
+        "x-total-count",
+        "x-supabase-api-version",
+        "x-sb-error-code",
+    ];
+    CorsLayer::new()
+        .allow_origin(Any)
+        .allow_methods([
+            Method::GET,
+            Method::HEAD,
+            Method::POST,
+            Method::PUT,
+            Method::PATCH,
+            Method::DELETE,
+            Method::OPTIONS,
+        ])
+        .allow_headers(AllowHeaders::mirror_request())
+        .expose_headers(exposed.map(HeaderName::from_static))
+        .max_age(std::time::Duration::from_secs(86_400))
+}

@@ -1,0 +1,1 @@
+//! What has no request to ride on: time, queues, clean-up.
