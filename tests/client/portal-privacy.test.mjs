@@ -8,7 +8,10 @@ import { client, must, sql, start } from './support.mjs'
 
 let stack
 before(async () => (stack = await start()))
-after(() => stack?.stop())
+after(async () => {
+  await sql(stack, 'drop table if exists public.beacons')
+  await stack.stop()
+})
 beforeEach(() => emptyDesk(stack))
 
 const rows = (answer) => answer.data ?? []

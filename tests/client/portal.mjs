@@ -173,12 +173,12 @@ export function anonymous(stack) {
 /** A support agent with so many seats, at the desk unless `status` says otherwise. */
 export async function agent(stack, { seats = 3, status = 'available', ...options } = {}) {
   const made = await visitor(stack, { role: 'support_agent', ...options })
-  await sql(
-    stack,
-    'insert into public.support_agents (user_id, status, is_accepting_tickets) values ($1, $2, true)',
-    [made.id, status],
-  )
-  return made
+  await sql(stack, `insert into public.support_agents (user_id, status) values ($1, 'offline')`, [made.id])
+  await sql(stack, 'update chat.agents set capacity = $2 where user_id = $1', [made.id, seats])
+  const setStatus = (status) =>
+    made.client.from('support_agents').update({ status, is_accepting_tickets: true }).eq('user_id', made.id)
+  if (status !== 'offline') must(await setStatus(status))
+  return { ...made, setStatus }
 }
 
 /** The session as the database has it, whatever anybody may see of it. */

@@ -271,7 +271,8 @@ async function status(dataDir) {
     encoding: 'utf8',
   })
   if (status !== 0) throw new Error(`switchboard status -o env ended with ${status}: ${stderr}`)
-  return Object.fromEntries([...stdout.matchAll(/^([A-Z0-9_]+)="?(.*?)"?$/gm)].map(([, name, value]) => [name, value]))
+  const lines = stdout.matchAll(/^([A-Z0-9_]+)="(.*)"$/gm)
+  return Object.fromEntries([...lines].map(([, name, value]) => [name, value.replace(/\\(.)/g, '$1')]))
 }
 
 function sign(payload, secret, header = { alg: 'HS256', typ: 'JWT' }) {
