@@ -25,15 +25,10 @@ pub async fn bind(addresses: &[SocketAddr], option: &str) -> anyhow::Result<Vec<
     Ok(listeners)
 }
 
-/// Fails if Postgres could not listen on this port of the loopback; 0 asks for none.
-///
-/// # Errors
-/// When somebody has the port; says who.
-pub async fn must_be_free(port: u16, option: &str) -> anyhow::Result<()> {
-    if port != 0 {
-        bind(&[(Ipv4Addr::LOCALHOST, port).into()], option).await?;
-    }
-    Ok(())
+/// What to tell when somebody has a port of this machine's.
+pub fn taken(port: u16, option: &str) -> anyhow::Error {
+    let holder = holder(port).map(|holder| format!(" by {holder}")).unwrap_or_default();
+    anyhow::anyhow!("port {port} is taken{holder}; stop that, or choose another with {option}")
 }
 
 /// Keys that everybody knows are for a machine that nobody else can reach.
@@ -63,10 +58,7 @@ pub fn local_url(address: SocketAddr) -> String {
 
 fn explain(address: SocketAddr, option: &str, error: io::Error) -> anyhow::Error {
     let advice = match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            let holder = holder(address.port()).map(|holder| format!(" by {holder}")).unwrap_or_default();
-            return anyhow::anyhow!("port {} is taken{holder}; stop that, or choose another with {option}", address.port());
-        }
+        io::ErrorKind::AddrInUse => return taken(address.port(), option),
         io::ErrorKind::PermissionDenied => "a port below 1024 needs rights of its own; choose another with",
         io::ErrorKind::AddrNotAvailable => "this machine does not have that address; choose another with",
         _ => "choose another with",

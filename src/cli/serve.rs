@@ -141,7 +141,13 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             return Ok(());
         };
         prepared?;
-        let api = Api { listeners, services: args.services, public_url: args.public_url, keys };
+        let api = Api {
+            listeners,
+            services: args.services,
+            public_url: args.public_url,
+            keys,
+            files: data.path().join("storage"),
+        };
         api.serve(&url, lock.is_some().then_some(&data), &database, &shutdown).await
     };
     let outcome = host.beside(work).await;
@@ -211,6 +217,9 @@ async fn set_password(database: &Database, role: &str, password: &Secret) -> sql
 }
 
 fn explain(error: sqlx::Error) -> anyhow::Error {
+    if let sqlx::Error::Io(error) = error {
+        return anyhow::Error::new(error).context("cannot reach the database");
+    }
     let refused = error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "42501");
     let words = if refused {
         "this database is no Supabase project, and its user may not make it one; give a superuser's --database-url \
@@ -227,6 +236,8 @@ struct Api {
     services: Vec<Service>,
     public_url: Option<Url>,
     keys: Keys,
+    /// Where uploaded files are kept.
+    files: PathBuf,
 }
 
 impl Api {
@@ -263,7 +274,7 @@ impl Api {
             auth: with(Service::Auth).then(gateway::auth::Settings::default),
             rest: with(Service::Rest).then(gateway::rest::Settings::default),
             realtime: with(Service::Realtime).then(gateway::realtime::Settings::default),
-            storage: with(Service::Storage).then(gateway::storage::Settings::default),
+            storage: with(Service::Storage).then(|| gateway::storage::Settings::in_folder(self.files)),
         };
         let router = gateway::router(context, services).await?;
         // Before the first answer: whoever waits for `/health` may then ask for the keys.
@@ -340,7 +351,6 @@ impl Host {
             })?;
             return Ok(Some(Self { database, url: url.clone(), server: None }));
         }
-        listen::must_be_free(args.db_port, "--db-port").await?;
         let settings = postgres::Settings {
             folder: data.path().to_owned(),
             bin: args.postgres_bin.clone(),
@@ -353,6 +363,7 @@ impl Host {
         let server = match Server::start(&settings, shutdown.token()).await {
             Ok(server) => server,
             Err(postgres::Error::Stopped) => return Ok(None),
+            Err(postgres::Error::PortTaken(port)) => return Err(listen::taken(port, "--db-port")),
             Err(error) => return Err(error.into()),
         };
         let (folder, port) = (server.socket_directory(), server.port());
