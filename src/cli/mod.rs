@@ -2,6 +2,8 @@
 
 use clap::{Parser, Subcommand};
 
+mod serve;
+
 /// A live-chat backend that speaks Supabase's API.
 #[derive(Debug, Parser)]
 #[command(version, about)]
@@ -11,7 +13,10 @@ pub struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    /// Run the whole backend on this machine
+    Serve(serve::Args),
+}
 
 impl Cli {
     /// Runs the command.
@@ -19,6 +24,8 @@ impl Cli {
     /// # Errors
     /// Whatever made the command fail, for the user to read.
     pub async fn run(self) -> anyhow::Result<()> {
-        match self.command {}
+        match self.command {
+            Command::Serve(args) => serve::run(args).await,
+        }
     }
 }

@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, crypto, errors::ErrorKind};
 use serde::Serialize;
+use subtle::ConstantTimeEq;
 use time::OffsetDateTime;
 
 use super::caller::Claims;
@@ -84,7 +85,11 @@ impl Keys {
         {
             return None;
         }
-        let key = headers.get("apikey")?.to_str().ok()?;
+        // A new-style key may come as the bearer alone; it stands for a token all the same.
+        let bearer = headers
+            .get(header::AUTHORIZATION)
+            .and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+        let key = headers.get("apikey").and_then(|value| value.to_str().ok()).or(bearer)?;
         let token = self.token_of(key);
         // A legacy key is a token itself and is passed on bare, as Supabase's gateway does.
         let value = if token == key {
@@ -97,9 +102,11 @@ impl Keys {
 
     /// The token an API key stands for; what is no key of ours stands for itself.
     pub fn token_of<'a>(&'a self, key: &'a str) -> &'a str {
-        if key == self.secret.expose() {
+        // In constant time: how long a wrong key takes must not say how much of it was right.
+        let is = |own: &Secret| bool::from(own.expose().as_bytes().ct_eq(key.as_bytes()));
+        if is(&self.secret) {
             self.service_role.expose()
-        } else if key == self.publishable.expose() {
+        } else if is(&self.publishable) {
             self.anon.expose()
         } else {
             key
@@ -199,7 +206,12 @@ mod tests {
             authorization(&[("apikey", secret), ("authorization", "Bearer a.b.c")]),
             None
         );
+        assert_eq!(
+            authorization(&[("authorization", &format!("Bearer {secret}"))]),
+            service
+        );
         assert_eq!(authorization(&[("apikey", "a.b.c")]), Some("a.b.c".into()));
+        assert_eq!(authorization(&[]), None);
     }
 
     #[test]
