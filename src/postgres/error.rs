@@ -43,6 +43,9 @@ pub enum Error {
         /// Who has it.
         account: String,
     },
+    /// The data is root's.
+    #[error("{path} belongs to root, and Postgres refuses to run as root: chown -R postgres {path}", path = .0.display())]
+    RootData(PathBuf),
     /// A folder on the way is closed to the account.
     #[error(
         "Postgres runs as the account `{account}`, which cannot reach {}: {} is closed to it; choose a --data-dir \
@@ -70,10 +73,10 @@ pub enum Error {
     #[error("initdb failed: {0}")]
     Initialise(String),
     /// Postgres ended by itself.
-    #[error("Postgres ended ({0}); its last words: {last}", last = said(.1))]
+    #[error("Postgres ended ({0}); its last words: {last}", last = list(.1))]
     Ended(ExitStatus, Vec<String>),
     /// Postgres is up and does not answer.
-    #[error("Postgres does not answer; its last words: {last}", last = said(.1))]
+    #[error("Postgres does not answer; its last words: {last}", last = list(.1))]
     Silent(#[source] sqlx::Error, Vec<String>),
     /// Another server has the data.
     #[error(
@@ -86,6 +89,9 @@ pub enum Error {
         /// The process that Postgres noted there.
         process: Option<u32>,
     },
+    /// Another program has the TCP port.
+    #[error("port {0} is taken")]
+    PortTaken(u16),
     /// Postgres ignores both ways of asking.
     #[error("Postgres does not stop{}", .0.map(|id| format!(" (process {id})")).unwrap_or_default())]
     DoesNotStop(Option<u32>),
@@ -107,7 +113,10 @@ impl Error {
     /// Names the data that asked for a version.
     pub(super) fn about(self, data: &Path) -> Self {
         match self {
-            Self::NoInstallation { found, wanted: Some(wanted) } => Self::OtherVersion {
+            Self::NoInstallation {
+                found,
+                wanted: Some(wanted),
+            } => Self::OtherVersion {
                 data: data.to_owned(),
                 found,
                 wanted,
@@ -118,9 +127,16 @@ impl Error {
 
     /// Whether another server holds the data, or what is left of one its memory.
     pub(super) fn is_busy(&self) -> bool {
-        matches!(self, Self::Ended(_, lines) if lines.iter().any(|line| {
-            line.contains("lock file \"postmaster.pid\"") || line.contains("pre-existing shared memory block")
-        }))
+        self.said("lock file \"postmaster.pid\"") || self.said("pre-existing shared memory block")
+    }
+
+    /// Whether the TCP port was somebody else's.
+    pub(super) fn is_port_taken(&self) -> bool {
+        self.said("could not create any TCP/IP sockets")
+    }
+
+    fn said(&self, words: &str) -> bool {
+        matches!(self, Self::Ended(_, lines) if lines.iter().any(|line| line.contains(words)))
     }
 }
 
@@ -132,16 +148,26 @@ fn no_installation(found: &[u32], wanted: Option<u32>, data: Option<&Path>) -> S
     let here = match (majors.is_empty(), wanted) {
         (true, _) => "there is no PostgreSQL on this machine".to_owned(),
         (false, Some(_)) => format!("only PostgreSQL {majors} is on this machine"),
-        (false, None) => format!("only PostgreSQL {majors} is on this machine, and {OLDEST} is the oldest that will do"),
+        (false, None) => {
+            format!("only PostgreSQL {majors} is on this machine, and {OLDEST} is the oldest that will do")
+        }
     };
     let made = match (data, wanted) {
         (Some(data), Some(wanted)) => format!("the data in {} is PostgreSQL {wanted}'s, and ", data.display()),
         _ => String::new(),
     };
-    let besides = if data.is_some() { ", or choose another --data-dir" } else { ", or use a database elsewhere with --database-url" };
+    let besides = if data.is_some() {
+        ", or choose another --data-dir"
+    } else {
+        ", or use a database elsewhere with --database-url"
+    };
     format!("{made}{here}; install it: {}{besides}", advice(wanted))
 }
 
-fn said(lines: &[String]) -> String {
-    if lines.is_empty() { "none".into() } else { lines.join("\n  ") }
+fn list(lines: &[String]) -> String {
+    if lines.is_empty() {
+        "none".into()
+    } else {
+        lines.join("\n  ")
+    }
 }

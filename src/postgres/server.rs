@@ -100,6 +100,7 @@ impl Server {
                         data: cluster.data,
                     });
                 }
+                Err(error) if error.is_port_taken() => return Err(Error::PortTaken(settings.port)),
                 Err(error) => {
                     process.stop().await.map_err(Error::Process)?;
                     return Err(error);
@@ -170,7 +171,10 @@ async fn answer(process: &mut Process, cluster: &Cluster, settings: &Settings) -
                 Err(error) => error,
             },
         };
-        let not_yet = error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == CANNOT_CONNECT_NOW);
+        let not_yet = error
+            .as_database_error()
+            .and_then(|error| error.code())
+            .is_some_and(|code| code == CANNOT_CONNECT_NOW);
         if not_yet && !recovering {
             recovering = true;
             deadline = Instant::now() + RECOVERY;

@@ -209,7 +209,10 @@ pub enum Ending {
 /// When the database fails.
 pub async fn end(connection: &mut PgConnection, user: Uuid, ending: Ending) -> Result<()> {
     let (statement, session) = match ending {
-        Ending::All => ("delete from sessions where user_id = $1 and id is distinct from $2", None),
+        Ending::All => (
+            "delete from sessions where user_id = $1 and id is distinct from $2",
+            None,
+        ),
         Ending::One(id) => ("delete from sessions where user_id = $1 and id = $2", Some(id)),
         Ending::Others(id) => ("delete from sessions where user_id = $1 and id <> $2", Some(id)),
     };

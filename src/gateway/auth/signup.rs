@@ -72,10 +72,12 @@ pub async fn sign_up(
     new.email = Some(email);
     new.email_confirmed = true;
     new.password_hash = Some(auth.passwords.hash(password).await?);
-    create(&auth, new, Method::Password, &origin).await.map_err(|error| match error {
-        Error::EmailExists => Error::UserExists,
-        error => error,
-    })
+    create(&auth, new, Method::Password, &origin)
+        .await
+        .map_err(|error| match error {
+            Error::EmailExists => Error::UserExists,
+            error => error,
+        })
 }
 
 async fn anonymous(auth: &Auth, origin: &Origin, audience: &str, data: Object) -> Result<Tokens> {
