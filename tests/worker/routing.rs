@@ -82,7 +82,7 @@ async fn who_frees_a_seat_and_who_joins_the_line_never_miss_each_other() {
                     desk::end(&mut connection, customer, session).await?;
                 }
             }
-            sqlx::Result::Ok(())
+            sqlx::Result::<()>::Ok(())
         });
     }
     // meanwhile nobody is ever overloaded
