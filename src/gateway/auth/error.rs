@@ -96,6 +96,9 @@ pub enum Error {
     /// Anonymous users are not wanted.
     #[error("Anonymous sign-ins are disabled")]
     AnonymousDisabled,
+    /// A one-time code that is wrong, spent or too old.
+    #[error("{0}")]
+    OtpExpired(&'static str),
     /// No text messages are sent, so nobody signs in by phone: 400 at sign-up, 422 elsewhere.
     #[error("Unsupported phone provider")]
     PhoneDisabled(StatusCode),
@@ -195,7 +198,8 @@ impl Error {
         Self::Unexpected(Arc::new(error.into()))
     }
 
-    fn status_and_code(&self) -> (StatusCode, &'static str) {
+    /// How the wire says it: the status, and the code that programs compare.
+    pub fn status_and_code(&self) -> (StatusCode, &'static str) {
         const BAD: StatusCode = StatusCode::BAD_REQUEST;
         const FORBIDDEN: StatusCode = StatusCode::FORBIDDEN;
         const UNPROCESSABLE: StatusCode = StatusCode::UNPROCESSABLE_ENTITY;
@@ -224,6 +228,7 @@ impl Error {
             Self::Conflict => (StatusCode::CONFLICT, "conflict"),
             Self::SignupDisabled => (UNPROCESSABLE, "signup_disabled"),
             Self::AnonymousDisabled => (UNPROCESSABLE, "anonymous_provider_disabled"),
+            Self::OtpExpired(_) => (FORBIDDEN, "otp_expired"),
             Self::PhoneDisabled(status) => (*status, "phone_provider_disabled"),
             Self::UserExists => (UNPROCESSABLE, "user_already_exists"),
             Self::EmailExists => (UNPROCESSABLE, "email_exists"),

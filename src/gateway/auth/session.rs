@@ -43,14 +43,14 @@ impl Method {
 /// The answer to every sign-in: tokens, and whose they are.
 #[derive(Debug, Serialize)]
 pub struct Tokens {
-    access_token: String,
-    token_type: &'static str,
+    pub access_token: String,
+    pub token_type: &'static str,
     /// Seconds.
-    expires_in: i64,
+    pub expires_in: i64,
     /// Seconds since 1970.
-    expires_at: i64,
-    refresh_token: String,
-    user: User,
+    pub expires_at: i64,
+    pub refresh_token: String,
+    pub user: User,
     /// Set where the password was right but would not be accepted today.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weak_password: Option<WeakPassword>,
@@ -63,13 +63,6 @@ pub struct Tokens {
 pub struct WeakPassword {
     pub message: String,
     pub reasons: Vec<&'static str>,
-}
-
-impl Tokens {
-    /// Whose they are.
-    pub fn user(&self) -> &User {
-        &self.user
-    }
 }
 
 impl IntoResponse for Tokens {
@@ -137,7 +130,7 @@ impl Auth {
             .await
             .map_err(Error::database("Database error granting user"))?;
         let tokens = self.tokens(&mut *connection, user, session, refresh_token).await?;
-        audit::record(connection, Action::Login, Some(tokens.user()), origin).await?;
+        audit::record(connection, Action::Login, Some(&tokens.user), origin).await?;
         Ok(tokens)
     }
 
@@ -209,7 +202,10 @@ pub enum Ending {
 /// When the database fails.
 pub async fn end(connection: &mut PgConnection, user: Uuid, ending: Ending) -> Result<()> {
     let (statement, session) = match ending {
-        Ending::All => ("delete from sessions where user_id = $1 and id is distinct from $2", None),
+        Ending::All => (
+            "delete from sessions where user_id = $1 and id is distinct from $2",
+            None,
+        ),
         Ending::One(id) => ("delete from sessions where user_id = $1 and id = $2", Some(id)),
         Ending::Others(id) => ("delete from sessions where user_id = $1 and id <> $2", Some(id)),
     };

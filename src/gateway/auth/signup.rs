@@ -72,10 +72,12 @@ pub async fn sign_up(
     new.email = Some(email);
     new.email_confirmed = true;
     new.password_hash = Some(auth.passwords.hash(password).await?);
-    create(&auth, new, Method::Password, &origin).await.map_err(|error| match error {
-        Error::EmailExists => Error::UserExists,
-        error => error,
-    })
+    create(&auth, new, Method::Password, &origin)
+        .await
+        .map_err(|error| match error {
+            Error::EmailExists => Error::UserExists,
+            error => error,
+        })
 }
 
 async fn anonymous(auth: &Auth, origin: &Origin, audience: &str, data: Object) -> Result<Tokens> {
@@ -93,7 +95,7 @@ async fn create(auth: &Auth, new: NewUser, method: Method, origin: &Origin) -> R
     let mut transaction = auth.pool.begin().await.map_err(failed())?;
     new.create(&mut transaction).await?;
     let tokens = auth.start_session(&mut transaction, id, method, origin).await?;
-    audit::record(&mut transaction, Action::SignedUp, Some(tokens.user()), origin).await?;
+    audit::record(&mut transaction, Action::SignedUp, Some(&tokens.user), origin).await?;
     transaction.commit().await.map_err(failed())?;
     Ok(tokens)
 }

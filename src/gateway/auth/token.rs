@@ -142,7 +142,7 @@ async fn by_refresh_token(auth: &Auth, origin: &Origin, shown: Shown) -> Result<
     };
     let prefix: String = issued.chars().take(5).collect();
     let tokens = auth.tokens(&mut transaction, user, session, issued).await?;
-    audit::record(&mut transaction, Action::TokenRefreshed, Some(tokens.user()), origin).await?;
+    audit::record(&mut transaction, Action::TokenRefreshed, Some(&tokens.user), origin).await?;
     transaction.commit().await.map_err(failed())?;
     let mut response = tokens.into_response();
     let headers = response.headers_mut();
