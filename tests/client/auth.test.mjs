@@ -228,6 +228,7 @@ describe('password sign-in', () => {
     for (const [type, body, code] of [
       ['password', {}, 'validation_failed'],
       ['password', { phone: '+491511234567', password: PASSWORD }, 'phone_provider_disabled'],
+      ['pkce', { auth_code: randomUUID(), code_verifier: 'x'.repeat(43) }, 'flow_state_not_found'],
       ['saml', {}, 'invalid_credentials'],
       ['', {}, 'invalid_credentials'],
     ]) {

@@ -72,6 +72,9 @@ pub enum Error {
     /// A grant the token endpoint does not know.
     #[error("unsupported_grant_type")]
     GrantType,
+    /// A code of a flow that was never begun, or is over.
+    #[error("invalid flow state, no valid flow state found")]
+    FlowStateNotFound,
     /// A right password, but the address was never confirmed.
     #[error("Email not confirmed")]
     EmailNotConfirmed,
@@ -220,6 +223,7 @@ impl Error {
             Self::Banned(status) => (*status, "user_banned"),
             Self::UserNotFound => (StatusCode::NOT_FOUND, "user_not_found"),
             Self::Credentials | Self::GrantType => (BAD, "invalid_credentials"),
+            Self::FlowStateNotFound => (StatusCode::NOT_FOUND, "flow_state_not_found"),
             Self::EmailNotConfirmed => (BAD, "email_not_confirmed"),
             Self::NoRefreshToken => (BAD, "validation_failed"),
             Self::RefreshTokenNotFound => (BAD, "refresh_token_not_found"),

@@ -39,6 +39,8 @@ pub async fn token(
             Ok(tokens.into_response())
         }
         "refresh_token" => by_refresh_token(&auth, &origin, shown).await,
+        // redeems what a provider or a mail brought, and here neither does
+        "pkce" => Err(Error::FlowStateNotFound),
         _ => Err(Error::GrantType),
     }
 }
