@@ -21,19 +21,19 @@ use crate::gateway::keys::now;
 
 /// How a user proved who he is; the claim `amr` says it.
 #[derive(Clone, Copy, Debug)]
-pub enum Method {
-    /// By a password.
-    Password,
+pub enum Method<'a> {
+    /// By the password of this hash.
+    Password(&'a str),
     /// By nothing; the user is whoever holds the token.
     Anonymous,
     /// By a code or link from a mail.
     Otp,
 }
 
-impl Method {
+impl Method<'_> {
     fn as_str(self) -> &'static str {
         match self {
-            Self::Password => "password",
+            Self::Password(_) => "password",
             Self::Anonymous => "anonymous",
             Self::Otp => "otp",
         }
@@ -109,26 +109,34 @@ impl Auth {
     /// Starts a session of a user.
     ///
     /// # Errors
-    /// When the user is gone meanwhile, or the database fails.
+    /// When the user is gone, banned or of another password meanwhile, or the database fails.
     pub async fn start_session(
         &self,
         connection: &mut PgConnection,
         user: Uuid,
-        method: Method,
+        method: Method<'_>,
         origin: &Origin,
     ) -> Result<Tokens> {
         let session = Uuid::new_v4();
         let refresh_token = refresh_token();
-        sqlx::query(include_str!("../../../sql/gateway/auth_start_session.sql"))
+        let hash = match method {
+            Method::Password(hash) => Some(hash),
+            Method::Anonymous | Method::Otp => None,
+        };
+        let started = sqlx::query(include_str!("../../../sql/gateway/auth_start_session.sql"))
             .bind(user)
             .bind(session)
             .bind(&origin.user_agent)
             .bind(&origin.ip)
             .bind(method.as_str())
             .bind(&refresh_token)
+            .bind(hash)
             .execute(&mut *connection)
             .await
             .map_err(Error::database("Database error granting user"))?;
+        if started.rows_affected() == 0 {
+            return Err(Error::Credentials);
+        }
         let tokens = self.tokens(&mut *connection, user, session, refresh_token).await?;
         audit::record(connection, Action::Login, Some(&tokens.user), origin).await?;
         Ok(tokens)

@@ -70,14 +70,14 @@ async fn by_password(auth: &Auth, origin: &Origin, audience: &str, shown: Shown)
     };
     let password = shown.password.unwrap_or_default();
     let weak = password::check(&password, auth.settings.min_password_length);
-    let (user, hash) = match user::by_email(&auth.pool, &email, audience).await? {
-        Some((user, hash)) => (Some(user), hash),
-        None => (None, None),
-    };
-    if !auth.passwords.matches(password, hash).await? {
+    let (user, hash) = user::by_email(&auth.pool, &email, audience).await?.unzip();
+    let hash = hash.flatten();
+    if !auth.passwords.matches(password, hash.clone()).await? {
         return Err(Error::Credentials);
     }
-    let user = user.ok_or(Error::Credentials)?;
+    let (Some(user), Some(hash)) = (user, hash) else {
+        return Err(Error::Credentials);
+    };
     if user.banned {
         return Err(Error::Banned(StatusCode::BAD_REQUEST));
     }
@@ -87,7 +87,7 @@ async fn by_password(auth: &Auth, origin: &Origin, audience: &str, shown: Shown)
     let failed = || Error::database("Database error granting user");
     let mut transaction = auth.pool.begin().await.map_err(failed())?;
     let mut tokens = auth
-        .start_session(&mut transaction, user.id, Method::Password, origin)
+        .start_session(&mut transaction, user.id, Method::Password(&hash), origin)
         .await?;
     transaction.commit().await.map_err(failed())?;
     if let Err(Error::WeakPassword { message, reasons }) = weak {
