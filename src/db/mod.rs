@@ -4,7 +4,7 @@
 //! - [`platform`]: what a Supabase project has and a bare Postgres lacks
 //! - [`session`]: a session of our own for statements whose settings travel with them
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use percent_encoding::percent_decode_str;
 use sqlx::{
@@ -39,6 +39,8 @@ pub struct Database {
     options: PgConnectOptions,
     /// The password of every login; sqlx does not give back the one in its options.
     password: Option<Secret>,
+    /// The file of certificates that the URL's `sslrootcert` names; sqlx does not give that back either.
+    root_certificate: Option<PathBuf>,
     /// True where Postgres is ours and platform roles log in without a password over its private socket.
     embedded: bool,
 }
@@ -51,12 +53,18 @@ impl Database {
     /// When the URL cannot be parsed.
     pub fn from_url(url: &str) -> sqlx::Result<Self> {
         let options = url.parse()?;
-        let password = url::Url::parse(url)
-            .ok()
+        let url = url::Url::parse(url).ok();
+        let password = url
+            .as_ref()
             .and_then(|url| Some(percent_decode_str(url.password()?).decode_utf8_lossy().into_owned()));
+        let root_certificate = url.as_ref().and_then(|url| {
+            url.query_pairs()
+                .find_map(|(name, value)| (name == "sslrootcert").then(|| PathBuf::from(&*value)))
+        });
         Ok(Self {
             options,
             password: password.map(Secret::from),
+            root_certificate,
             embedded: false,
         })
     }
@@ -70,6 +78,7 @@ impl Database {
         Self {
             options,
             password: None,
+            root_certificate: None,
             embedded: true,
         }
     }
@@ -108,6 +117,11 @@ impl Database {
     /// The password the logins share, for clients other than sqlx; none on our own server's private socket.
     pub fn password(&self) -> Option<&Secret> {
         self.password.as_ref()
+    }
+
+    /// A file of certificates trusted besides the public ones.
+    pub(crate) fn root_certificate(&self) -> Option<&Path> {
+        self.root_certificate.as_deref()
     }
 
     /// One connection.

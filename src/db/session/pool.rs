@@ -1,0 +1,135 @@
+//! Sessions lent and taken back.
+
+use std::{
+    fmt, io,
+    ops::{Deref, DerefMut},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use deadpool::{
+    Runtime,
+    managed::{self, Metrics, Object, PoolError, RecycleError, RecycleResult},
+};
+
+use super::{Failure, Row, Session, Step, connect::Target};
+use crate::db::{Database, Login};
+
+/// How long a caller waits for a free session, and for a new one to open.
+const WAIT: Duration = Duration::from_secs(10);
+
+/// A bounded set of sessions of one login. Cloning it is cheap and shares the sessions.
+#[derive(Clone)]
+pub struct Pool {
+    sessions: managed::Pool<Manager>,
+    generation: Arc<AtomicU64>,
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Pool").field(&self.sessions.status()).finish()
+    }
+}
+
+/// A session on loan.
+#[derive(Debug)]
+pub struct Pooled(Object<Manager>);
+
+impl Deref for Pooled {
+    type Target = Session;
+
+    fn deref(&self) -> &Session {
+        &self.0.session
+    }
+}
+
+impl DerefMut for Pooled {
+    fn deref_mut(&mut self) -> &mut Session {
+        &mut self.0.session
+    }
+}
+
+impl Pool {
+    /// A pool of at most `size` sessions. They are opened when needed, so this does not touch the database.
+    ///
+    /// # Errors
+    /// When the database's TLS settings cannot be used.
+    pub fn new(database: &Database, login: Login, size: usize) -> io::Result<Self> {
+        let generation = Arc::new(AtomicU64::new(0));
+        let manager = Manager {
+            target: Target::new(database, login)?,
+            generation: Arc::clone(&generation),
+        };
+        let sessions = managed::Pool::builder(manager)
+            .max_size(size)
+            .wait_timeout(Some(WAIT))
+            .create_timeout(Some(WAIT))
+            .runtime(Runtime::Tokio1)
+            .build()
+            .map_err(io::Error::other)?;
+        Ok(Self { sessions, generation })
+    }
+
+    /// A session, waiting for one to become free.
+    ///
+    /// # Errors
+    /// [`Failure::Busy`] when none became free in ten seconds; otherwise why a new one could not be opened.
+    pub async fn session(&self) -> Result<Pooled, Failure> {
+        match self.sessions.get().await {
+            Ok(session) => Ok(Pooled(session)),
+            Err(PoolError::Backend(failure)) => Err(failure),
+            Err(PoolError::Timeout(managed::TimeoutType::Wait)) => Err(Failure::Busy),
+            Err(PoolError::Timeout(_)) => Err(Failure::Broken(io::ErrorKind::TimedOut.into())),
+            Err(error) => Err(Failure::Broken(io::Error::other(error.to_string()))),
+        }
+    }
+
+    /// Runs a transaction on a session of its own ([`Session::transaction`]).
+    ///
+    /// # Errors
+    /// Those of [`Pool::session`] and [`Session::transaction`].
+    pub async fn transaction(&self, steps: &[Step<'_>]) -> Result<Vec<Vec<Row>>, Failure> {
+        self.session().await?.transaction(steps).await
+    }
+
+    /// Replaces every session before its next use. A prepared statement keeps the parameter types it was parsed
+    /// with, so what was prepared before a change of the schema can be wrong after it.
+    pub fn forget_statements(&self) {
+        self.generation.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[derive(Debug)]
+struct Manager {
+    target: Target,
+    generation: Arc<AtomicU64>,
+}
+
+#[derive(Debug)]
+struct Member {
+    session: Session,
+    generation: u64,
+}
+
+impl managed::Manager for Manager {
+    type Type = Member;
+    type Error = Failure;
+
+    async fn create(&self) -> Result<Member, Failure> {
+        let generation = self.generation.load(Ordering::Relaxed);
+        let session = self.target.open().await?;
+        Ok(Member { session, generation })
+    }
+
+    async fn recycle(&self, member: &mut Member, _: &Metrics) -> RecycleResult<Failure> {
+        let fit = member.generation == self.generation.load(Ordering::Relaxed) && member.session.is_fit();
+        if fit {
+            Ok(())
+        } else {
+            Err(RecycleError::message("not fit for another transaction"))
+        }
+    }
+}
