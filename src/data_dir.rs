@@ -6,6 +6,7 @@
 //! | `serve.json` | how to reach that `serve`, with its keys; readable by its account alone |
 //! | `pg/` | the embedded Postgres's data |
 //! | `run/` | its Unix socket |
+//! | `storage/` | uploaded files |
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},

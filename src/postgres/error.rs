@@ -70,10 +70,10 @@ pub enum Error {
     #[error("initdb failed: {0}")]
     Initialise(String),
     /// Postgres ended by itself.
-    #[error("Postgres ended ({0}); its last words: {last}", last = said(.1))]
+    #[error("Postgres ended ({0}); its last words: {last}", last = list(.1))]
     Ended(ExitStatus, Vec<String>),
     /// Postgres is up and does not answer.
-    #[error("Postgres does not answer; its last words: {last}", last = said(.1))]
+    #[error("Postgres does not answer; its last words: {last}", last = list(.1))]
     Silent(#[source] sqlx::Error, Vec<String>),
     /// Another server has the data.
     #[error(
@@ -86,6 +86,9 @@ pub enum Error {
         /// The process that Postgres noted there.
         process: Option<u32>,
     },
+    /// Another program has the TCP port.
+    #[error("port {0} is taken")]
+    PortTaken(u16),
     /// Postgres ignores both ways of asking.
     #[error("Postgres does not stop{}", .0.map(|id| format!(" (process {id})")).unwrap_or_default())]
     DoesNotStop(Option<u32>),
@@ -118,9 +121,16 @@ impl Error {
 
     /// Whether another server holds the data, or what is left of one its memory.
     pub(super) fn is_busy(&self) -> bool {
-        matches!(self, Self::Ended(_, lines) if lines.iter().any(|line| {
-            line.contains("lock file \"postmaster.pid\"") || line.contains("pre-existing shared memory block")
-        }))
+        self.said("lock file \"postmaster.pid\"") || self.said("pre-existing shared memory block")
+    }
+
+    /// Whether the TCP port was somebody else's.
+    pub(super) fn is_port_taken(&self) -> bool {
+        self.said("could not create any TCP/IP sockets")
+    }
+
+    fn said(&self, words: &str) -> bool {
+        matches!(self, Self::Ended(_, lines) if lines.iter().any(|line| line.contains(words)))
     }
 }
 
@@ -142,6 +152,6 @@ fn no_installation(found: &[u32], wanted: Option<u32>, data: Option<&Path>) -> S
     format!("{made}{here}; install it: {}{besides}", advice(wanted))
 }
 
-fn said(lines: &[String]) -> String {
+fn list(lines: &[String]) -> String {
     if lines.is_empty() { "none".into() } else { lines.join("\n  ") }
 }

@@ -92,8 +92,10 @@ impl Process {
     /// Resolves when it has ended, with everything it said read. May be dropped and called again.
     pub async fn ended(&mut self) -> io::Result<ExitStatus> {
         let status = self.child.wait().await?;
-        // A backend may still hold the pipe.
-        let _ = timeout(Duration::from_secs(1), &mut self.reader).await;
+        if !self.reader.is_finished() {
+            // A backend may still hold the pipe.
+            let _ = timeout(Duration::from_secs(1), &mut self.reader).await;
+        }
         Ok(status)
     }
 

@@ -100,6 +100,7 @@ impl Server {
                         data: cluster.data,
                     });
                 }
+                Err(error) if error.is_port_taken() => return Err(Error::PortTaken(settings.port)),
                 Err(error) => {
                     process.stop().await.map_err(Error::Process)?;
                     return Err(error);

@@ -24,7 +24,7 @@ use super::{
 
 /// Serves a request.
 pub async fn serve(State(storage): State<Arc<Storage>>, request: Request) -> Response {
-    Box::pin(dispatch(&storage, request))
+    Box::pin(dispatch(&storage, request.map(body::lingering)))
         .await
         .unwrap_or_else(IntoResponse::into_response)
 }
