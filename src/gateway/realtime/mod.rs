@@ -156,7 +156,7 @@ async fn websocket(
     let token = Token::verify(&service.keys, &text).map_err(HandshakeError::Token)?;
     let place = Place::take(&service).ok_or(HandshakeError::TooManySockets)?;
     let upgrade = upgrade.max_message_size(MAX_FRAME).max_frame_size(MAX_FRAME);
-    Ok(upgrade.on_upgrade(|socket| async move {
+    Ok(upgrade.on_upgrade(move |socket| async move {
         let stop = service.shutdown.token().clone();
         let tasks = service.shutdown.clone();
         // As a task of the service: stopping waits for its last frames.
