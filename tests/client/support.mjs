@@ -7,6 +7,7 @@ import { chmod, mkdtemp, open, readFile, readdir, rm } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 
 import { createClient } from '@supabase/supabase-js'
@@ -45,7 +46,7 @@ export async function start(options) {
   const child = spawn(
     BINARY,
     ['serve', '--data-dir', dataDir, '--listen', `127.0.0.1:${port}`, '--db-port', String(dbPort), ...args],
-    { env: { ...process.env, ...env }, stdio: ['ignore', log.fd, log.fd] },
+    { env: { ...process.env, SWITCHBOARD_DATABASE_URL: undefined, ...env }, stdio: ['ignore', log.fd, log.fd] },
   )
   const ended = new Promise((resolve) => {
     child.on('error', (error) => resolve(`could not be run: ${error.message}`))
@@ -60,7 +61,7 @@ export async function start(options) {
 
   const stop = async () => {
     child.kill('SIGTERM')
-    const how = await Promise.race([ended, deadline(STOP)])
+    const how = await Promise.race([ended, delay(STOP, undefined, { ref: false })])
     process.removeListener('exit', abandon)
     if (how === undefined) {
       child.kill('SIGKILL')
@@ -87,8 +88,10 @@ export async function start(options) {
     )
   } catch (error) {
     child.kill('SIGTERM')
-    await Promise.race([ended, deadline(STOP)])
-    throw new Error(`${error.message}\n${await last()}`)
+    await Promise.race([ended, delay(STOP, undefined, { ref: false })])
+    const log = await last()
+    await rm(root, { recursive: true, force: true })
+    throw new Error(`${error.message}\n${log}`)
   }
   return stack({ ...(await status(dataDir)), API_URL: url }, stop)
 }
@@ -98,7 +101,7 @@ function stack(names, end) {
   const env = { API_URL: names.API_URL }
   for (const name of Object.keys(DEVELOPMENT)) env[name] = names[name] ?? DEVELOPMENT[name]
   const clients = []
-  const pool = new pg.Pool({ connectionString: env.DB_URL, max: 4 })
+  const pool = new pg.Pool({ connectionString: env.DB_URL, max: 4, allowExitOnIdle: true })
   // a connection that the server ends while idle is not an error of the test
   pool.on('error', () => {})
   return {
@@ -114,8 +117,8 @@ function stack(names, end) {
     clients,
     /** Closes what the tests opened and ends the instance when it is ours. */
     async stop() {
-      await Promise.all(clients.map((each) => each.removeAllChannels()))
-      await Promise.all(clients.map((each) => each.realtime.disconnect()))
+      const listening = clients.filter((each) => each.getChannels().length > 0)
+      await Promise.all(listening.map((each) => each.removeAllChannels()))
       await pool.end()
       await end()
     },
@@ -187,7 +190,7 @@ export async function until(condition, what, within = SOON) {
     const answer = await condition()
     if (answer) return answer
     if (Date.now() > end) throw new Error(`waited ${within} ms in vain for ${what}`)
-    await deadline(50)
+    await delay(50)
   }
 }
 
@@ -259,10 +262,6 @@ export async function freePorts(count) {
   const ports = servers.map((server) => server.address().port)
   await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))))
   return ports
-}
-
-function deadline(milliseconds) {
-  return new Promise((resolve) => setTimeout(resolve, milliseconds))
 }
 
 /** What `switchboard status -o env` prints: `NAME="value"` lines. */

@@ -150,6 +150,7 @@ pub fn temporary_folder() -> std::path::PathBuf {
 
 /// Statics are never dropped, and a run may be killed: a shell of its own group waits for our end, then for
 /// Postgres's, then removes the folder.
+#[expect(clippy::zombie_processes, reason = "it waits for us")]
 fn remove_after_us(folder: &Path) {
     let script = r#"
         cat > /dev/null

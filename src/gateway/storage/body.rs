@@ -1,12 +1,61 @@
-//! JSON bodies and query strings, refused in the contract's words.
+//! Bodies and query strings, refused in the contract's words.
 
-use axum::body::Body;
+use std::{
+    future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use axum::body::{Body, BodyDataStream, Bytes, HttpBody};
+use futures_util::{Stream, StreamExt, TryStreamExt};
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 
 use super::error::{Error, Result};
 
 /// No request of this API needs more JSON.
 const LARGEST_JSON: usize = 1 << 20;
+
+/// How long a refused body is still read.
+const LINGER: Duration = Duration::from_secs(30);
+
+/// A body whose rest is read and thrown away when nobody wants it any more. Were the connection closed instead, a
+/// client busy sending would see that, and never the answer that says why.
+struct Lingering(Option<BodyDataStream>);
+
+/// Makes a body linger.
+pub fn lingering(body: Body) -> Body {
+    if body.is_end_stream() {
+        return body;
+    }
+    Body::from_stream(Lingering(Some(body.into_data_stream())))
+}
+
+impl Stream for Lingering {
+    type Item = std::result::Result<Bytes, axum::Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Some(body) = &mut self.0 else {
+            return Poll::Ready(None);
+        };
+        let chunk = ready!(body.poll_next_unpin(context));
+        if !matches!(chunk, Some(Ok(_))) {
+            self.0 = None;
+        }
+        Poll::Ready(chunk)
+    }
+}
+
+impl Drop for Lingering {
+    fn drop(&mut self) {
+        if let Some(rest) = self.0.take() {
+            tokio::spawn(tokio::time::timeout(
+                LINGER,
+                rest.try_for_each(|_| future::ready(Ok(()))),
+            ));
+        }
+    }
+}
 
 /// A JSON body; none at all counts as `{}`.
 ///
@@ -48,6 +97,23 @@ fn refusal(place: &str, reason: &str) -> String {
     {
         Some((field, _)) => format!("{place} must have required property '{field}'"),
         None => format!("{place} is invalid: {reason}"),
+    }
+}
+
+/// A whole number, or one in a string: some client libraries write it so.
+///
+/// # Errors
+/// When it is neither.
+pub fn whole_number<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<i64, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Number(i64),
+        Text(String),
+    }
+    match Written::deserialize(deserializer)? {
+        Written::Number(number) => Ok(number),
+        Written::Text(text) => text.parse().map_err(serde::de::Error::custom),
     }
 }
 

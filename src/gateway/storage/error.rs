@@ -167,6 +167,10 @@ impl From<sqlx::Error> for Error {
             }
             // `role "…" does not exist`: the token names none of ours.
             Some("22023") => Self::denied(message.to_owned()),
+            // A NUL, or a folder that a policy cannot cast to the uuid it expects.
+            Some(code) if code.starts_with("22") => Self::invalid("The request holds a value the database refuses"),
+            // A trigger of the project's own says no, in words meant for clients.
+            Some("P0001") => Self::invalid(message.to_owned()),
             Some("23505") => Self::KeyAlreadyExists,
             Some("23503") => Self::NoRelated,
             Some("55P03") => Self::Locked,

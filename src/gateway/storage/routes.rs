@@ -24,7 +24,7 @@ use super::{
 
 /// Serves a request.
 pub async fn serve(State(storage): State<Arc<Storage>>, request: Request) -> Response {
-    Box::pin(dispatch(&storage, request))
+    Box::pin(dispatch(&storage, request.map(body::lingering)))
         .await
         .unwrap_or_else(IntoResponse::into_response)
 }
@@ -57,9 +57,17 @@ async fn dispatch(storage: &Arc<Storage>, request: Request) -> Result<Response> 
         (&Method::GET | &Method::HEAD, ["object", "info", bucket, key @ ..]) if !key.is_empty() => {
             read(Access::PublicOrAuthenticated, Answer::info(&head.method), bucket, key)
         }
-        (&Method::GET, ["object", "sign", bucket, key @ ..]) if !key.is_empty() => {
+        (&Method::GET | &Method::HEAD, ["object", "sign", bucket, key @ ..]) if !key.is_empty() => {
             let query = body::query(query)?;
-            return signed::download(storage, &call, &decode(bucket)?, &decode(&key.join("/"))?, query).await;
+            return signed::download(
+                storage,
+                &call,
+                Answer::content(&head.method),
+                &decode(bucket)?,
+                &decode(&key.join("/"))?,
+                query,
+            )
+            .await;
         }
         (&Method::GET | &Method::HEAD, ["object", bucket, key @ ..]) if !key.is_empty() => read(
             Access::PublicOrAuthenticated,
