@@ -37,7 +37,7 @@ select json_build_object(
           else pg_catalog.format_type(a.type, null)
         end,
         'required', a.position <= p.pronargs - p.pronargdefaults,
-        'variadic', a.mode = 'v'
+        'variadic', coalesce(a.mode = 'v', false)
       )
       order by a.position
     )

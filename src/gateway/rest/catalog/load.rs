@@ -46,7 +46,10 @@ impl Catalog {
             .execute(&mut *connection)
             .await?;
         // Nothing is found by search path, so that every type comes with its schema.
-        sqlx::raw_sql("set local search_path = ''").execute(&mut *connection).await?;
+        // Compiling such statements takes longer (a second) than running them (milliseconds).
+        sqlx::raw_sql("set local search_path = ''; set local jit = off")
+            .execute(&mut *connection)
+            .await?;
 
         let mut catalog = Self {
             server_version: sqlx::query_scalar("select current_setting('server_version_num')::int4")

@@ -182,8 +182,4 @@ impl Relation {
         self.columns.iter().find(|column| column.name == name)
     }
 
-    fn column_number(&self, number: i16) -> Option<&str> {
-        let column = self.columns.iter().find(|column| column.number == number)?;
-        Some(&column.name)
-    }
 }

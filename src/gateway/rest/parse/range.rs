@@ -61,7 +61,7 @@ impl Range {
 
     /// How many rows at most.
     pub fn limit(&self) -> Option<i64> {
-        self.last.map(|last| (last - self.first).saturating_add(1).max(0))
+        self.last.map(|last| last.saturating_sub(self.first).saturating_add(1).max(0))
     }
 
     /// The same rows, but no more than `max`.
@@ -70,7 +70,7 @@ impl Range {
         let Some(max) = max.map(i64::from) else {
             return self;
         };
-        let last = self.first.saturating_add(max) - 1;
+        let last = self.first.saturating_add(max).saturating_sub(1);
         Self {
             last: Some(self.last.map_or(last, |own| own.min(last))),
             ..self
@@ -113,6 +113,7 @@ mod tests {
         assert_eq!(requested(Some(0), Some(1), None), None);
         assert_eq!(requested(Some(-1), None, None), None);
         assert_eq!(requested(None, Some(-4), None), Some((0, None)));
-        assert_eq!(requested(Some(i64::MAX), Some(i64::MAX), None), Some((i64::MAX, Some(0))));
+        assert_eq!(requested(Some(i64::MAX), Some(1), None), Some((1, Some(i64::MAX - 1))));
+        assert_eq!(requested(None, Some(i64::MAX), None), Some((i64::MAX, None)));
     }
 }
