@@ -39,7 +39,11 @@ impl DataDir {
         if Uid::effective().is_root() {
             return Ok("/var/lib/switchboard".into());
         }
-        let folder = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let folder = |name| {
+            std::env::var_os(name)
+                .map(PathBuf::from)
+                .filter(|path| path.is_absolute())
+        };
         folder("XDG_DATA_HOME")
             .or_else(|| Some(folder("HOME")?.join(".local/share")))
             .map(|path| path.join("switchboard"))
@@ -59,7 +63,11 @@ impl DataDir {
         let refused = || format!("use the data folder {}; choose another with --data-dir", path.display());
         // Root's is passed through by the account that runs Postgres; what is in it has its own modes.
         let mode = if Uid::effective().is_root() { 0o711 } else { 0o700 };
-        DirBuilder::new().recursive(true).mode(mode).create(path).with_context(refused)?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(mode)
+            .create(path)
+            .with_context(refused)?;
         let path = fs::canonicalize(path).with_context(refused)?;
         Ok(Self { path })
     }
@@ -134,7 +142,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let data = DataDir::open(&folder.path().join("data")).unwrap();
         let lock = data.lock().unwrap().unwrap();
-        assert_eq!(data.lock().unwrap().unwrap_err(), format!("process {}", std::process::id()));
+        assert_eq!(
+            data.lock().unwrap().unwrap_err(),
+            format!("process {}", std::process::id())
+        );
         drop(lock);
         assert!(data.lock().unwrap().is_ok());
     }

@@ -57,8 +57,14 @@ impl Target {
         let url = match self.database_url {
             Some(url) => url,
             None => {
-                let running = status::find(self.data_dir).await.context("no --database-url is given")?;
-                running.values.get("DB_URL").cloned().context("the `serve` that runs here has no database URL")?
+                let running = status::find(self.data_dir)
+                    .await
+                    .context("no --database-url is given")?;
+                running
+                    .values
+                    .get("DB_URL")
+                    .cloned()
+                    .context("the `serve` that runs here has no database URL")?
             }
         };
         let migrations = match self.dir {
@@ -94,7 +100,10 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
             let parted = |standing: &&Standing| !matches!(standing.state, State::Applied | State::Pending);
             match standings.iter().filter(parted).count() {
                 0 => Ok(()),
-                n => bail!("the database and the migrations have parted ({n} of {})", standings.len()),
+                n => bail!(
+                    "the database and the migrations have parted ({n} of {})",
+                    standings.len()
+                ),
             }
         }
     }

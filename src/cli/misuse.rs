@@ -16,5 +16,9 @@ impl std::error::Error for Misuse {}
 
 /// 2 for misuse, as clap exits for an unknown option; 1 for everything else.
 pub fn exit_code(error: &anyhow::Error) -> ExitCode {
-    if error.is::<Misuse>() { ExitCode::from(2) } else { ExitCode::FAILURE }
+    if error.is::<Misuse>() {
+        ExitCode::from(2)
+    } else {
+        ExitCode::FAILURE
+    }
 }

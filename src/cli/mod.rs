@@ -16,8 +16,12 @@ mod status;
 
 /// A live-chat backend that speaks Supabase's API.
 #[derive(Debug, Parser)]
-#[command(version, about, after_help = "Every option is an environment variable too. Data goes to stdout, words to \
-                                        stderr; exit status 0 is done, 1 failed, 2 misuse.")]
+#[command(
+    version,
+    about,
+    after_help = "Every option is an environment variable too. Data goes to stdout, words to \
+                                        stderr; exit status 0 is done, 1 failed, 2 misuse."
+)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -33,9 +33,11 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const SUPERUSER: &str = "supabase_admin";
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  switchboard serve\n  switchboard serve --data-dir /srv/chat --listen \
+#[command(
+    after_help = "Examples:\n  switchboard serve\n  switchboard serve --data-dir /srv/chat --listen \
                         127.0.0.1:8000\n  switchboard serve --database-url \
-                        postgresql://supabase_admin:secret@db.example.com/postgres")]
+                        postgresql://supabase_admin:secret@db.example.com/postgres"
+)]
 pub struct Args {
     /// Folder for everything that is kept [default: /var/lib/switchboard for root, ~/.local/share/switchboard]
     #[arg(long, env = "SWITCHBOARD_DATA_DIR", value_name = "FOLDER")]
@@ -68,7 +70,12 @@ pub struct Args {
     #[arg(long, env = "SWITCHBOARD_NO_MIGRATE", value_parser = FalseyValueParser::new())]
     no_migrate: bool,
     /// Migrations from this folder instead of those in the binary
-    #[arg(long, env = "SWITCHBOARD_MIGRATIONS_DIR", value_name = "FOLDER", conflicts_with = "no_migrate")]
+    #[arg(
+        long,
+        env = "SWITCHBOARD_MIGRATIONS_DIR",
+        value_name = "FOLDER",
+        conflicts_with = "no_migrate"
+    )]
     migrations_dir: Option<PathBuf>,
     #[command(flatten)]
     database: DatabaseArgs,
@@ -87,7 +94,14 @@ struct DatabaseArgs {
     #[arg(long, env = "SWITCHBOARD_DB_PORT", value_name = "PORT", default_value_t = 54322)]
     db_port: u16,
     /// Password of the role `postgres` on that port
-    #[arg(long, env = "SWITCHBOARD_DB_PASSWORD", hide_env_values = true, value_name = "PASSWORD", default_value = "postgres", hide_default_value = true)]
+    #[arg(
+        long,
+        env = "SWITCHBOARD_DB_PASSWORD",
+        hide_env_values = true,
+        value_name = "PASSWORD",
+        default_value = "postgres",
+        hide_default_value = true
+    )]
     db_password: Secret,
     /// The folder of `initdb` and `postgres` [default: the newest on this machine]
     #[arg(long, env = "PG_BIN", value_name = "FOLDER")]
@@ -148,7 +162,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             keys,
             files: data.path().join("storage"),
         };
-        api.serve(&url, lock.is_some().then_some(&data), &database, &shutdown).await
+        api.serve(&url, lock.is_some().then_some(&data), &database, &shutdown)
+            .await
     };
     let outcome = host.beside(work).await;
 
@@ -198,7 +213,9 @@ async fn prepare(database: &Database, password: &Secret, migrations: Option<&Mig
     let outcome = platform::apply(database).await.map_err(explain)?;
     tracing::debug!(?outcome, "platform");
     if database.is_embedded() {
-        set_password(database, "postgres", password).await.context("set the password of `postgres`")?;
+        set_password(database, "postgres", password)
+            .await
+            .context("set the password of `postgres`")?;
     }
     if let Some(migrations) = migrations {
         migrations.apply(database).await.context("migrate the database")?;
@@ -220,7 +237,10 @@ fn explain(error: sqlx::Error) -> anyhow::Error {
     if let sqlx::Error::Io(error) = error {
         return anyhow::Error::new(error).context("cannot reach the database");
     }
-    let refused = error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "42501");
+    let refused = error
+        .as_database_error()
+        .and_then(|error| error.code())
+        .is_some_and(|code| code == "42501");
     let words = if refused {
         "this database is no Supabase project, and its user may not make it one; give a superuser's --database-url \
          once, or the URL of a Supabase project"
@@ -291,7 +311,11 @@ impl Api {
 
     /// What `supabase status` prints, as far as it is true here.
     fn values(&self, local_url: &str, database_url: &str) -> BTreeMap<String, String> {
-        let public = self.public_url.as_ref().map_or(local_url, Url::as_str).trim_end_matches('/');
+        let public = self
+            .public_url
+            .as_ref()
+            .map_or(local_url, Url::as_str)
+            .trim_end_matches('/');
         let mut values = BTreeMap::from([
             ("API_URL".to_owned(), public.to_owned()),
             ("DB_URL".to_owned(), database_url.to_owned()),
@@ -347,9 +371,15 @@ impl Host {
     async fn open(args: &DatabaseArgs, data: &DataDir, shutdown: &Shutdown) -> anyhow::Result<Option<Self>> {
         if let Some(url) = &args.database_url {
             let database = Database::from_url(url).map_err(|error| {
-                Misuse(format!("--database-url is not postgresql://user:password@host:port/database: {error}"))
+                Misuse(format!(
+                    "--database-url is not postgresql://user:password@host:port/database: {error}"
+                ))
             })?;
-            return Ok(Some(Self { database, url: url.clone(), server: None }));
+            return Ok(Some(Self {
+                database,
+                url: url.clone(),
+                server: None,
+            }));
         }
         let settings = postgres::Settings {
             folder: data.path().to_owned(),
@@ -370,7 +400,10 @@ impl Host {
         Ok(Some(Self {
             database: Database::embedded(folder, port),
             url: if args.db_port == 0 {
-                format!("postgresql://postgres@localhost:{port}/postgres?host={}", folder.display())
+                format!(
+                    "postgresql://postgres@localhost:{port}/postgres?host={}",
+                    folder.display()
+                )
             } else {
                 let password = utf8_percent_encode(args.db_password.expose(), NON_ALPHANUMERIC);
                 format!("postgresql://postgres:{password}@127.0.0.1:{port}/postgres")

@@ -34,8 +34,13 @@ impl Owner {
                     account: account_name(other),
                 });
             }
-            return match requested.filter(|name| User::from_name(name).ok().flatten().is_none_or(|user| user.uid != own)) {
-                Some(name) => Err(Error::Account(name.to_owned(), "only root can run Postgres as another account")),
+            return match requested
+                .filter(|name| User::from_name(name).ok().flatten().is_none_or(|user| user.uid != own))
+            {
+                Some(name) => Err(Error::Account(
+                    name.to_owned(),
+                    "only root can run Postgres as another account",
+                )),
                 None => Ok(None),
             };
         }
@@ -60,7 +65,10 @@ impl Owner {
                 return Self::of(user).map(Some);
             }
         }
-        Err(Error::Account("postgres".into(), "it does not exist, nor does `nobody`"))
+        Err(Error::Account(
+            "postgres".into(),
+            "it does not exist, nor does `nobody`",
+        ))
     }
 
     fn of(user: User) -> Result<Self, Error> {

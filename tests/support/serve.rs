@@ -37,7 +37,9 @@ pub struct Serve {
 /// The binary with these arguments, and nothing of our own environment's settings.
 pub fn switchboard() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_switchboard"));
-    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    command
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default());
     command
 }
 
@@ -95,7 +97,13 @@ impl Home {
 
     /// `switchboard status` of this folder.
     pub fn status(&self) -> Output {
-        switchboard().arg("status").args(["-o", "json"]).arg("--data-dir").arg(self.data_dir()).output().unwrap()
+        switchboard()
+            .arg("status")
+            .args(["-o", "json"])
+            .arg("--data-dir")
+            .arg(self.data_dir())
+            .output()
+            .unwrap()
     }
 
     /// The names and values that `status` prints.
@@ -135,7 +143,9 @@ impl Serve {
         until("serve is ready", async || {
             let ended = self.child.try_wait().unwrap();
             assert!(ended.is_none(), "serve ended: {ended:?}\n{}", self.said());
-            reqwest::get(&health).await.is_ok_and(|answer| answer.status().is_success())
+            reqwest::get(&health)
+                .await
+                .is_ok_and(|answer| answer.status().is_success())
         })
         .await;
     }
