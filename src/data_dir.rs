@@ -82,6 +82,20 @@ impl DataDir {
         self.path.join("serve.json")
     }
 
+    /// The folder of uploaded files, which exists; nobody but our account may look into it.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn files(&self) -> anyhow::Result<PathBuf> {
+        let path = self.path.join("storage");
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&path)
+            .with_context(|| format!("make {}", path.display()))?;
+        Ok(path)
+    }
+
     /// Takes the folder for this process; `None` with the holder's own words where another has it.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, bail};
 use clap::{Subcommand, ValueEnum};
 
-use super::status;
+use super::{misuse, status};
 use crate::db::{
     Database,
     migrations::{Migrations, Standing, State},
@@ -71,7 +71,7 @@ impl Target {
             Some(dir) => Migrations::read(&dir)?,
             None => Migrations::embedded()?,
         };
-        Ok((migrations, Database::from_url(&url).context("read --database-url")?))
+        Ok((migrations, Database::from_url(&url).map_err(misuse::database_url)?))
     }
 }
 

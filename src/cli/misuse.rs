@@ -22,3 +22,8 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
         ExitCode::FAILURE
     }
 }
+
+/// A database URL that is none. What is wrong with it may show the password, and is not told.
+pub fn database_url(_: sqlx::Error) -> anyhow::Error {
+    Misuse("--database-url is not postgresql://user:password@host:port/database".to_owned()).into()
+}

@@ -13,9 +13,9 @@ use url::Url;
 
 use super::{
     keys::{self, KeyArgs},
-    listen,
-    misuse::Misuse,
+    listen, misuse,
     running::{Output, Running},
+    signals,
 };
 use crate::{
     config::Secret,
@@ -24,7 +24,8 @@ use crate::{
     gateway::{self, Context, Services, keys::Keys},
     health::Health,
     postgres::{self, Durability, Server},
-    shutdown::{self, Shutdown},
+    shutdown::Shutdown,
+    worker,
 };
 
 /// How long the parts may take to come up before the URLs are printed all the same, with what is not ready.
@@ -66,6 +67,8 @@ pub struct Args {
     /// Leave time, queues and clean-up to a `switchboard worker` elsewhere
     #[arg(long, env = "SWITCHBOARD_NO_WORKER", value_parser = FalseyValueParser::new())]
     no_worker: bool,
+    #[command(flatten)]
+    worker: worker::Settings,
     /// Leave the schema as it is
     #[arg(long, env = "SWITCHBOARD_NO_MIGRATE", value_parser = FalseyValueParser::new())]
     no_migrate: bool,
@@ -144,12 +147,12 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let listeners = listen::bind(&args.listen, "--listen").await?;
 
     let shutdown = Shutdown::default();
-    stop_at_a_signal(&shutdown);
+    signals::stop_at_one(&shutdown);
     let Some(mut host) = Host::open(&args.database, &data, &shutdown).await? else {
         return Ok(());
     };
     let (database, url) = (host.database.clone(), host.url.clone());
-    let work = async {
+    let work = Box::pin(async {
         let prepared = prepare(&database, &args.database.db_password, migrations.as_ref());
         let Some(prepared) = shutdown.token().run_until_cancelled(prepared).await else {
             return Ok(());
@@ -160,11 +163,12 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             services: args.services,
             public_url: args.public_url,
             keys,
-            files: data.path().join("storage"),
+            files: data.files()?,
+            worker: (!args.no_worker).then_some(args.worker),
         };
         api.serve(&url, lock.is_some().then_some(&data), &database, &shutdown)
             .await
-    };
+    });
     let outcome = host.beside(work).await;
 
     shutdown.start();
@@ -195,17 +199,6 @@ fn take(data: &DataDir, own_database: bool) -> anyhow::Result<Option<Lock>> {
             Ok(None)
         }
     }
-}
-
-fn stop_at_a_signal(shutdown: &Shutdown) {
-    let shutdown = shutdown.clone();
-    tokio::spawn(async move {
-        match shutdown::signalled().await {
-            Ok(signal) => tracing::info!("{signal}: stopping"),
-            Err(error) => tracing::error!(error = %error, "cannot listen for signals"),
-        }
-        shutdown.start();
-    });
 }
 
 /// Makes the database what the API and the worker need.
@@ -250,7 +243,7 @@ fn explain(error: sqlx::Error) -> anyhow::Error {
     anyhow::Error::new(error).context(words)
 }
 
-/// The API, before it is served.
+/// The API and the worker, before they start.
 struct Api {
     listeners: Vec<TcpListener>,
     services: Vec<Service>,
@@ -258,6 +251,8 @@ struct Api {
     keys: Keys,
     /// Where uploaded files are kept.
     files: PathBuf,
+    /// `None` where the worker runs elsewhere.
+    worker: Option<worker::Settings>,
 }
 
 impl Api {
@@ -296,6 +291,14 @@ impl Api {
             realtime: with(Service::Realtime).then(gateway::realtime::Settings::default),
             storage: with(Service::Storage).then(|| gateway::storage::Settings::in_folder(self.files)),
         };
+        if let Some(settings) = self.worker {
+            shutdown.spawn(worker::run(
+                database.clone(),
+                settings,
+                shutdown.clone(),
+                health.clone(),
+            ));
+        }
         let router = gateway::router(context, services).await?;
         // Before the first answer: whoever waits for `/health` may then ask for the keys.
         if let Some(data) = data {
@@ -370,11 +373,7 @@ impl Host {
     /// `None` when asked to stop meanwhile.
     async fn open(args: &DatabaseArgs, data: &DataDir, shutdown: &Shutdown) -> anyhow::Result<Option<Self>> {
         if let Some(url) = &args.database_url {
-            let database = Database::from_url(url).map_err(|error| {
-                Misuse(format!(
-                    "--database-url is not postgresql://user:password@host:port/database: {error}"
-                ))
-            })?;
+            let database = Database::from_url(url).map_err(misuse::database_url)?;
             return Ok(Some(Self {
                 database,
                 url: url.clone(),

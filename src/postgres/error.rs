@@ -43,6 +43,9 @@ pub enum Error {
         /// Who has it.
         account: String,
     },
+    /// The data is root's.
+    #[error("{path} belongs to root, and Postgres refuses to run as root: chown -R postgres {path}", path = .0.display())]
+    RootData(PathBuf),
     /// A folder on the way is closed to the account.
     #[error(
         "Postgres runs as the account `{account}`, which cannot reach {}: {} is closed to it; choose a --data-dir \

@@ -45,6 +45,9 @@ impl Owner {
             };
         }
         if let Some(uid) = existing {
+            if uid == 0 {
+                return Err(Error::RootData(cluster.to_owned()));
+            }
             let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
             // Postgres looks its own account up and refuses one without a name.
             let user = user.ok_or_else(|| Error::Account(uid.to_string(), "it owns the data, and does not exist"))?;

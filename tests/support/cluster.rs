@@ -68,6 +68,11 @@ async fn create(server: &Database, name: &str, template: &str) {
     let mut connection = server.connect(Login::Admin).await.unwrap();
     let statement = format!("create database {name} template {template}");
     connection.execute(AssertSqlSafe(statement)).await.unwrap();
+    if template != "template0" {
+        // The platform grants this, and a copy has everything but the grants on the database itself.
+        let grant = format!("grant create on database {name} to postgres, supabase_auth_admin, supabase_storage_admin");
+        connection.execute(AssertSqlSafe(grant)).await.unwrap();
+    }
     connection.close().await.unwrap();
 }
 
@@ -145,6 +150,7 @@ pub fn temporary_folder() -> std::path::PathBuf {
 
 /// Statics are never dropped, and a run may be killed: a shell of its own group waits for our end, then for
 /// Postgres's, then removes the folder.
+#[expect(clippy::zombie_processes, reason = "it waits for us")]
 fn remove_after_us(folder: &Path) {
     let script = r#"
         cat > /dev/null

@@ -10,7 +10,7 @@ use std::{
 
 use nix::{
     sys::signal::{Signal, kill},
-    unistd::Pid,
+    unistd::{Pid, Uid, User, chown},
 };
 
 use super::{cluster::temporary_folder, until};
@@ -189,6 +189,11 @@ impl Drop for Serve {
 
 /// Makes a folder look like Postgres's data of some version.
 pub fn pretend_cluster(data_dir: &Path, version: u32) {
-    fs::create_dir_all(data_dir.join("pg")).unwrap();
-    fs::write(data_dir.join("pg/PG_VERSION"), format!("{version}\n")).unwrap();
+    let data = data_dir.join("pg");
+    fs::create_dir_all(&data).unwrap();
+    fs::write(data.join("PG_VERSION"), format!("{version}\n")).unwrap();
+    if Uid::effective().is_root() {
+        let account = User::from_name("nobody").unwrap().unwrap();
+        chown(&data, Some(account.uid), Some(account.gid)).unwrap();
+    }
 }
