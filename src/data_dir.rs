@@ -39,7 +39,11 @@ impl DataDir {
         if Uid::effective().is_root() {
             return Ok("/var/lib/switchboard".into());
         }
-        let folder = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let folder = |name| {
+            std::env::var_os(name)
+                .map(PathBuf::from)
+                .filter(|path| path.is_absolute())
+        };
         folder("XDG_DATA_HOME")
             .or_else(|| Some(folder("HOME")?.join(".local/share")))
             .map(|path| path.join("switchboard"))
@@ -59,7 +63,11 @@ impl DataDir {
         let refused = || format!("use the data folder {}; choose another with --data-dir", path.display());
         // Root's is passed through by the account that runs Postgres; what is in it has its own modes.
         let mode = if Uid::effective().is_root() { 0o711 } else { 0o700 };
-        DirBuilder::new().recursive(true).mode(mode).create(path).with_context(refused)?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(mode)
+            .create(path)
+            .with_context(refused)?;
         let path = fs::canonicalize(path).with_context(refused)?;
         Ok(Self { path })
     }
@@ -72,6 +80,20 @@ impl DataDir {
     /// How to reach the `serve` that uses the folder.
     pub fn state_file(&self) -> PathBuf {
         self.path.join("serve.json")
+    }
+
+    /// The folder of uploaded files, which exists; nobody but our account may look into it.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn files(&self) -> anyhow::Result<PathBuf> {
+        let path = self.path.join("storage");
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&path)
+            .with_context(|| format!("make {}", path.display()))?;
+        Ok(path)
     }
 
     /// Takes the folder for this process; `None` with the holder's own words where another has it.
@@ -134,7 +156,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let data = DataDir::open(&folder.path().join("data")).unwrap();
         let lock = data.lock().unwrap().unwrap();
-        assert_eq!(data.lock().unwrap().unwrap_err(), format!("process {}", std::process::id()));
+        assert_eq!(
+            data.lock().unwrap().unwrap_err(),
+            format!("process {}", std::process::id())
+        );
         drop(lock);
         assert!(data.lock().unwrap().is_ok());
     }

@@ -22,7 +22,15 @@ fn stderr(output: &Output) -> &str {
 fn misuse_is_two() {
     for arguments in [
         &["serve", "--listen", "nowhere"][..],
-        &["serve", "--database-url", "nonsense", "--data-dir", env!("CARGO_TARGET_TMPDIR"), "--listen", "127.0.0.1:0"],
+        &[
+            "serve",
+            "--database-url",
+            "nonsense",
+            "--data-dir",
+            env!("CARGO_TARGET_TMPDIR"),
+            "--listen",
+            "127.0.0.1:0",
+        ],
         &["serve", "--services", "telephone"],
         &["serve", "--postgres-set", "work_mem"],
         &["keys", "generate", "--jwt-secret", "short"],
@@ -48,7 +56,11 @@ fn failure_is_one() {
         let output = run(arguments);
         assert_eq!(output.status.code(), Some(1), "{arguments:?}: {}", stderr(&output));
         assert!(stderr(&output).starts_with("error: "), "{}", stderr(&output));
-        assert!(!stderr(&output).contains("hush"), "a password is told to nobody: {}", stderr(&output));
+        assert!(
+            !stderr(&output).contains("hush"),
+            "a password is told to nobody: {}",
+            stderr(&output)
+        );
     }
 }
 
@@ -66,16 +78,33 @@ fn generated_keys_fit_together_and_differ_each_time() {
     assert!(keys.iter().zip(set()).all(|(one, other)| *one != other));
     let [publishable, secret, jwt_secret, anon, service_role] = keys;
     assert!(publishable.starts_with("sb_publishable_") && secret.starts_with("sb_secret_"));
-    let keys = Keys::new(jwt_secret.into(), anon.into(), service_role.into(), publishable.into(), secret.into());
+    let keys = Keys::new(
+        jwt_secret.into(),
+        anon.into(),
+        service_role.into(),
+        publishable.into(),
+        secret.into(),
+    );
     assert_eq!(keys.verify(keys.anon.expose()).unwrap().role(), Some("anon"));
-    assert_eq!(keys.verify(keys.service_role.expose()).unwrap().role(), Some("service_role"));
+    assert_eq!(
+        keys.verify(keys.service_role.expose()).unwrap().role(),
+        Some("service_role")
+    );
 }
 
 #[test]
 fn some_keys_are_not_enough() {
-    let output = switchboard().arg("serve").env("JWT_SECRET", "a secret of more than thirty-two bytes").output().unwrap();
+    let output = switchboard()
+        .arg("serve")
+        .env("JWT_SECRET", "a secret of more than thirty-two bytes")
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(2));
-    assert!(stderr(&output).contains("ANON_KEY, SERVICE_ROLE_KEY, PUBLISHABLE_KEY, SECRET_KEY"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("ANON_KEY, SERVICE_ROLE_KEY, PUBLISHABLE_KEY, SECRET_KEY"),
+        "{}",
+        stderr(&output)
+    );
 }
 
 #[test]

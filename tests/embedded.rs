@@ -16,12 +16,22 @@ async fn connect(home: &Home) -> PgConnection {
 
 async fn write_note(home: &Home, text: &str) {
     let mut connection = connect(home).await;
-    connection.execute("create table if not exists notes (text text)").await.unwrap();
-    sqlx::query("insert into notes values ($1)").bind(text).execute(&mut connection).await.unwrap();
+    connection
+        .execute("create table if not exists notes (text text)")
+        .await
+        .unwrap();
+    sqlx::query("insert into notes values ($1)")
+        .bind(text)
+        .execute(&mut connection)
+        .await
+        .unwrap();
 }
 
 async fn notes(home: &Home) -> Vec<String> {
-    sqlx::query_scalar("select text from notes").fetch_all(&mut connect(home).await).await.unwrap()
+    sqlx::query_scalar("select text from notes")
+        .fetch_all(&mut connect(home).await)
+        .await
+        .unwrap()
 }
 
 /// Runs `serve` to an end it should come to by itself: its exit code and its words.
@@ -37,7 +47,10 @@ async fn data_outlives_an_orderly_stop() {
     let values = home.values();
     assert_eq!(values["API_URL"], serve.url);
     assert!(values["ANON_KEY"].ends_with("blYTn_I0"), "an existing .env.local works");
-    assert!(serve.said().contains(&values["DB_URL"]), "serve prints what status prints");
+    assert!(
+        serve.said().contains(&values["DB_URL"]),
+        "serve prints what status prints"
+    );
     write_note(&home, "kept").await;
     serve.stop().await;
     assert_eq!(home.processes(), [""; 0]);
@@ -79,7 +92,11 @@ async fn the_end_of_postgres_ends_serve() {
     kill(home.postmaster().unwrap(), Signal::SIGQUIT).unwrap();
     assert_eq!(serve.ended().await.code(), Some(1));
     assert!(serve.said().contains("Postgres is gone"), "{}", serve.said());
-    assert!(serve.said().contains("received immediate shutdown request"), "with its last words: {}", serve.said());
+    assert!(
+        serve.said().contains("received immediate shutdown request"),
+        "with its last words: {}",
+        serve.said()
+    );
     assert_eq!(home.processes(), [""; 0]);
 }
 
@@ -103,11 +120,17 @@ async fn one_serve_has_a_folder() {
     let home = Home::new();
     let serve = home.serve().await;
     let mut second = switchboard();
-    second.args(["serve", "--listen", "127.0.0.1:0", "--db-port", "0", "--data-dir"]).arg(home.data_dir());
+    second
+        .args(["serve", "--listen", "127.0.0.1:0", "--db-port", "0", "--data-dir"])
+        .arg(home.data_dir());
     let (code, words) = refused(second);
     assert_eq!(code, Some(1), "{words}");
     assert!(words.contains("another `switchboard serve` (process"), "{words}");
-    assert_eq!(home.values()["API_URL"], serve.url, "the first goes on, and status tells of it");
+    assert_eq!(
+        home.values()["API_URL"],
+        serve.url,
+        "the first goes on, and status tells of it"
+    );
     serve.stop().await;
 }
 
@@ -128,7 +151,10 @@ async fn a_taken_database_port_is_told() {
     let _holder = TcpListener::bind(("127.0.0.1", home.db_port)).unwrap();
     let (code, words) = refused(home.command());
     assert_eq!(code, Some(1), "{words}");
-    assert!(words.contains(&format!("port {} is taken", home.db_port)) && words.contains("--db-port"), "{words}");
+    assert!(
+        words.contains(&format!("port {} is taken", home.db_port)) && words.contains("--db-port"),
+        "{words}"
+    );
     assert_eq!(home.processes(), [""; 0]);
 }
 
@@ -138,7 +164,10 @@ async fn data_of_another_version_is_left_alone() {
     pretend_cluster(&home.data_dir(), 9);
     let (code, words) = refused(home.command());
     assert_eq!(code, Some(1), "{words}");
-    assert!(words.contains("is PostgreSQL 9's") && words.contains("--data-dir"), "{words}");
+    assert!(
+        words.contains("is PostgreSQL 9's") && words.contains("--data-dir"),
+        "{words}"
+    );
     assert_eq!(fs::read_dir(home.data_dir().join("pg")).unwrap().count(), 1);
 }
 
@@ -156,7 +185,10 @@ async fn passwords_guard_the_tcp_port() {
         .await
         .unwrap();
     assert!(!superuser, "as on a hosted project");
-    let fsync: String = sqlx::query_scalar("show fsync").fetch_one(&mut connection).await.unwrap();
+    let fsync: String = sqlx::query_scalar("show fsync")
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
     assert_eq!(fsync, "on");
     for user in ["postgres", "supabase_admin", "authenticator", "supabase_auth_admin"] {
         let error = login(user, "wrong").await.unwrap_err();
@@ -195,7 +227,10 @@ async fn public_keys_stay_on_this_machine() {
     serve.ready().await;
     let values = home.values();
     for name in ["JWT_SECRET", "SECRET_KEY", "SERVICE_ROLE_KEY"] {
-        assert!(generated.contains(&format!("{name}=\"{}\"", values[name])), "{name} is the one given");
+        assert!(
+            generated.contains(&format!("{name}=\"{}\"", values[name])),
+            "{name} is the one given"
+        );
         assert!(!serve.said().contains(&values[name]), "{name} is in no log");
     }
     serve.stop().await;

@@ -7,3 +7,4 @@ mod directions;
 mod embedded;
 mod migrations;
 mod support;
+mod worker;

@@ -34,7 +34,10 @@ const ROOMS: (&str, &str) = (
     "20260101000000_rooms.sql",
     "create table rooms (id int primary key);\n\ncreate function one() returns int language sql as $$ select 1; $$;\n",
 );
-const SEATS: (&str, &str) = ("20260102000000_seats.sql", "create table seats (room int references rooms);\n");
+const SEATS: (&str, &str) = (
+    "20260102000000_seats.sql",
+    "create table seats (room int references rooms);\n",
+);
 
 async fn versions(connection: &mut PgConnection) -> Vec<(String, String)> {
     connection
@@ -58,7 +61,10 @@ async fn our_own_migrations_apply_to_a_bare_platform_as_its_unprivileged_owner()
     let pending = migrations.status(&database.database).await.unwrap();
     let applied = migrations.apply(&database.database).await.unwrap();
     assert_eq!(applied.len(), pending.len());
-    assert!(migrations.apply(&database.database).await.unwrap().is_empty(), "nothing is applied twice");
+    assert!(
+        migrations.apply(&database.database).await.unwrap().is_empty(),
+        "nothing is applied twice"
+    );
     let mut connection = database.database.connect(Login::Owner).await.unwrap();
     let superuser: bool = sqlx::query_scalar("select current_setting('is_superuser')::bool")
         .fetch_one(&mut connection)
@@ -71,7 +77,10 @@ async fn our_own_migrations_apply_to_a_bare_platform_as_its_unprivileged_owner()
 async fn the_ledger_is_the_supabase_clis() {
     let database = TestDatabase::platform().await;
     let folder = Folder::new(&[ROOMS, SEATS]);
-    assert_eq!(states(&folder.read(), &database).await, [State::Pending, State::Pending]);
+    assert_eq!(
+        states(&folder.read(), &database).await,
+        [State::Pending, State::Pending]
+    );
     let applied = folder.read().apply(&database.database).await.unwrap();
     assert_eq!(applied, ["20260101000000_rooms", "20260102000000_seats"]);
     let mut connection = database.database.connect(Login::Owner).await.unwrap();
@@ -83,7 +92,10 @@ async fn the_ledger_is_the_supabase_clis() {
         .await
         .unwrap();
     assert_eq!(others, 0, "there is no second ledger");
-    assert_eq!(states(&folder.read(), &database).await, [State::Applied, State::Applied]);
+    assert_eq!(
+        states(&folder.read(), &database).await,
+        [State::Applied, State::Applied]
+    );
 }
 
 #[tokio::test]
@@ -100,24 +112,45 @@ async fn what_the_cli_moved_is_moved() {
            'create function one() returns int language sql as $$ select 1; $$'
          ], 'rooms')",
     ] {
-        connection.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(statement))).await.unwrap();
+        connection
+            .execute(sqlx::raw_sql(sqlx::AssertSqlSafe(statement)))
+            .await
+            .unwrap();
     }
     let folder = Folder::new(&[ROOMS, SEATS]);
-    assert_eq!(states(&folder.read(), &database).await, [State::Applied, State::Pending]);
-    assert_eq!(folder.read().apply(&database.database).await.unwrap(), ["20260102000000_seats"]);
+    assert_eq!(
+        states(&folder.read(), &database).await,
+        [State::Applied, State::Pending]
+    );
+    assert_eq!(
+        folder.read().apply(&database.database).await.unwrap(),
+        ["20260102000000_seats"]
+    );
 }
 
 #[tokio::test]
 async fn a_failing_migration_leaves_nothing_and_says_where() {
     let database = TestDatabase::platform().await;
-    let folder = Folder::new(&[ROOMS, ("20260102000000_bad.sql", "create table half ();\n\nselect * from nowhere;\n")]);
+    let folder = Folder::new(&[
+        ROOMS,
+        (
+            "20260102000000_bad.sql",
+            "create table half ();\n\nselect * from nowhere;\n",
+        ),
+    ]);
     let error = folder.read().apply(&database.database).await.unwrap_err();
     let words = error.to_string();
     assert!(matches!(error, Error::Failed(_)), "{words}");
-    assert!(words.contains("20260102000000_bad, line 3") && words.contains("\"nowhere\""), "{words}");
+    assert!(
+        words.contains("20260102000000_bad, line 3") && words.contains("\"nowhere\""),
+        "{words}"
+    );
     let mut connection = database.database.connect(Login::Owner).await.unwrap();
     assert_eq!(versions(&mut connection).await.len(), 1, "the one before stays");
-    let half: bool = sqlx::query_scalar("select to_regclass('half') is not null").fetch_one(&mut connection).await.unwrap();
+    let half: bool = sqlx::query_scalar("select to_regclass('half') is not null")
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
     assert!(!half);
 }
 
@@ -128,13 +161,19 @@ async fn history_is_not_rewritten() {
     folder.read().apply(&database.database).await.unwrap();
 
     folder.write(SEATS.0, "create table seats (room int);");
-    assert_eq!(states(&folder.read(), &database).await, [State::Applied, State::Changed]);
+    assert_eq!(
+        states(&folder.read(), &database).await,
+        [State::Applied, State::Changed]
+    );
     let error = folder.read().apply(&database.database).await.unwrap_err().to_string();
     assert!(error.contains("20260102000000 was changed"), "{error}");
 
     folder.write(SEATS.0, SEATS.1);
     folder.write("20260101120000_late.sql", "select 1;");
-    assert_eq!(states(&folder.read(), &database).await, [State::Applied, State::Skipped, State::Applied]);
+    assert_eq!(
+        states(&folder.read(), &database).await,
+        [State::Applied, State::Skipped, State::Applied]
+    );
     let error = folder.read().apply(&database.database).await.unwrap_err().to_string();
     assert!(error.contains("20260101120000_late is not applied"), "{error}");
 
@@ -148,7 +187,10 @@ async fn history_is_not_rewritten() {
 async fn two_movers_at_once_move_once() {
     let database = TestDatabase::platform().await;
     let migrations = Folder::new(&[ROOMS, SEATS]).read();
-    let (one, other) = tokio::join!(migrations.apply(&database.database), migrations.apply(&database.database));
+    let (one, other) = tokio::join!(
+        migrations.apply(&database.database),
+        migrations.apply(&database.database)
+    );
     assert_eq!(one.unwrap().len() + other.unwrap().len(), 2);
 }
 
@@ -156,12 +198,18 @@ async fn two_movers_at_once_move_once() {
 async fn settings_of_one_migration_do_not_reach_the_next() {
     let database = TestDatabase::platform().await;
     let folder = Folder::new(&[
-        ("20260101000000_elsewhere.sql", "create schema elsewhere; set search_path = elsewhere;"),
+        (
+            "20260101000000_elsewhere.sql",
+            "create schema elsewhere; set search_path = elsewhere;",
+        ),
         ("20260102000000_here.sql", "create table here ();"),
     ]);
     folder.read().apply(&database.database).await.unwrap();
     let mut connection = database.database.connect(Login::Owner).await.unwrap();
-    let found: bool = sqlx::query_scalar("select to_regclass('public.here') is not null").fetch_one(&mut connection).await.unwrap();
+    let found: bool = sqlx::query_scalar("select to_regclass('public.here') is not null")
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
     assert!(found);
     connection.close().await.unwrap();
 }

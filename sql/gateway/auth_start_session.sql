@@ -1,8 +1,11 @@
--- Signs a user in: a session, how it was begun, and the first refresh token of its family.
+-- Signs a user in: a session, how it was begun, and the first refresh token of its family. Nothing, if he was banned
+-- or the password that was compared ($7) is no longer his: its change ended his sessions, and this would be one more.
 with signed_in as (
   update users
   set last_sign_in_at = now(), updated_at = now()
   where id = $1
+    and ($7::text is null or encrypted_password = $7)
+    and (banned_until is null or banned_until <= now())
   returning id
 ), session as (
   insert into sessions (id, user_id, created_at, updated_at, aal, user_agent, ip)

@@ -46,6 +46,35 @@ create index if not exists subscription_subscription_id_idx on realtime.subscrip
 
 grant select on realtime.subscription to postgres, anon, authenticated, service_role, dashboard_user;
 
+-- Which of the asked rows each asker may see. Asker i takes the role roles[i] and the claims claims[i] and runs the
+-- prepared statement statements[i] on questions[i]. One that fails answers with its failure and hurts nobody else.
+-- It runs with the caller's rights: Postgres lets no security definer function take a role. Its search_path stays the
+-- session's: policies are to find what they find in a request.
+create or replace function realtime.visible(statements text[], roles text[], claims text[], questions text[])
+returns table (asker int, question int, failure text)
+language plpgsql
+as $$
+begin
+  for i in 1 .. pg_catalog.cardinality(statements) loop
+    begin
+      perform
+        pg_catalog.set_config('role', roles[i], true),
+        pg_catalog.set_config('request.jwt.claims', claims[i], true);
+      return query execute pg_catalog.format('execute %I (%s, %L)', statements[i], i, questions[i]);
+    exception
+      when others then
+        asker := i;
+        question := null;
+        failure := sqlerrm || ' (' || sqlstate || ')';
+        return next;
+    end;
+  end loop;
+end
+$$;
+
+revoke execute on function realtime.visible(text[], text[], text[], text[]) from public;
+grant execute on function realtime.visible(text[], text[], text[], text[]) to authenticator;
+
 set local role supabase_realtime_admin;
 
 -- What the database broadcasts, and what policies of private channels are written on. One partition a day.
@@ -188,5 +217,20 @@ begin
   );
 end
 $$;
+
+-- Puts one message of each extension on a topic, for a caller's policies to show or hide. The transaction that calls
+-- it is rolled back. Security definer: only the owner may write messages past the policies.
+create or replace function realtime.probe(topic text, broadcast uuid, presence uuid)
+returns void
+language sql
+security definer
+set search_path = ''
+as $$
+  insert into realtime.messages (id, topic, extension)
+  values (probe.broadcast, probe.topic, 'broadcast'), (probe.presence, probe.topic, 'presence')
+$$;
+
+revoke execute on function realtime.probe(text, uuid, uuid) from public;
+grant execute on function realtime.probe(text, uuid, uuid) to authenticator;
 
 reset role;

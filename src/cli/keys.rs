@@ -19,8 +19,10 @@ const KEY_LIFETIME_S: i64 = 10 * 365 * 24 * 60 * 60;
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Print a new set of keys as environment lines
-    #[command(after_help = "Example:\n  (umask 077; switchboard keys generate > .env)\n  set -a; . ./.env; switchboard \
-                            serve --listen 0.0.0.0:54321")]
+    #[command(
+        after_help = "Example:\n  (umask 077; switchboard keys generate > .env)\n  set -a; . ./.env; switchboard \
+                            serve --listen 0.0.0.0:54321"
+    )]
     Generate {
         /// Sign the API keys with this secret instead of a new one
         #[arg(long, env = "SWITCHBOARD_JWT_SECRET", hide_env_values = true)]
@@ -65,8 +67,19 @@ impl KeyArgs {
         if given.iter().all(|(_, key)| key.is_none()) {
             return Ok(Keys::development());
         }
-        let missing: Vec<_> = given.iter().filter(|(_, key)| key.is_none()).map(|(name, _)| *name).collect();
-        let [Some(jwt_secret), Some(anon), Some(service_role), Some(publishable), Some(secret)] = given.map(|(_, key)| key) else {
+        let missing: Vec<_> = given
+            .iter()
+            .filter(|(_, key)| key.is_none())
+            .map(|(name, _)| *name)
+            .collect();
+        let [
+            Some(jwt_secret),
+            Some(anon),
+            Some(service_role),
+            Some(publishable),
+            Some(secret),
+        ] = given.map(|(_, key)| key)
+        else {
             return Err(Misuse(format!(
                 "some keys are given and {} not: give all five, or none for development; `switchboard keys generate` \
                  makes a set",
@@ -74,13 +87,19 @@ impl KeyArgs {
             ))
             .into());
         };
-        ensure!(jwt_secret.expose().len() >= SHORTEST_SECRET, Misuse(format!("JWT_SECRET is shorter than {SHORTEST_SECRET} bytes")));
+        ensure!(
+            jwt_secret.expose().len() >= SHORTEST_SECRET,
+            Misuse(format!("JWT_SECRET is shorter than {SHORTEST_SECRET} bytes"))
+        );
         for (name, key, prefix) in [
             ("PUBLISHABLE_KEY", &publishable, "sb_publishable_"),
             ("SECRET_KEY", &secret, "sb_secret_"),
         ] {
             let random = key.expose().strip_prefix(prefix).unwrap_or_default();
-            ensure!(random.len() >= 16, Misuse(format!("{name} is not {prefix} and 16 characters or more")));
+            ensure!(
+                random.len() >= 16,
+                Misuse(format!("{name} is not {prefix} and 16 characters or more"))
+            );
         }
         let keys = Keys::new(jwt_secret, anon, service_role, publishable, secret);
         for (name, key, role) in [
@@ -89,7 +108,10 @@ impl KeyArgs {
         ] {
             let claims = keys.verify(key.expose());
             let fits = claims.is_ok_and(|claims| claims.role() == Some(role));
-            ensure!(fits, Misuse(format!("{name} is not a token of role {role} signed with JWT_SECRET")));
+            ensure!(
+                fits,
+                Misuse(format!("{name} is not a token of role {role} signed with JWT_SECRET"))
+            );
         }
         Ok(keys)
     }
@@ -174,13 +196,25 @@ mod tests {
     #[test]
     fn keys_come_as_a_set_that_fits_together() {
         let (keys, other) = (generate(None).unwrap(), generate(None).unwrap());
-        let without = KeyArgs { secret_key: None, ..args(&keys) };
+        let without = KeyArgs {
+            secret_key: None,
+            ..args(&keys)
+        };
         assert!(refusal(without).contains("SECRET_KEY"));
-        let foreign = KeyArgs { anon_key: Some(other.anon.clone()), ..args(&keys) };
+        let foreign = KeyArgs {
+            anon_key: Some(other.anon.clone()),
+            ..args(&keys)
+        };
         assert!(refusal(foreign).contains("ANON_KEY"));
-        let swapped = KeyArgs { anon_key: Some(keys.service_role.clone()), ..args(&keys) };
+        let swapped = KeyArgs {
+            anon_key: Some(keys.service_role.clone()),
+            ..args(&keys)
+        };
         assert!(refusal(swapped).contains("ANON_KEY"));
-        let empty = KeyArgs { secret_key: Some("".into()), ..args(&keys) };
+        let empty = KeyArgs {
+            secret_key: Some("".into()),
+            ..args(&keys)
+        };
         assert!(refusal(empty).contains("SECRET_KEY"));
     }
 }

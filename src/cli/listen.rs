@@ -36,7 +36,10 @@ pub fn taken(port: u16, option: &str) -> anyhow::Error {
 /// # Errors
 /// [`Misuse`] when an address can be reached from elsewhere.
 pub fn must_be_loopback(addresses: &[SocketAddr]) -> anyhow::Result<()> {
-    match addresses.iter().find(|address| !address.ip().to_canonical().is_loopback()) {
+    match addresses
+        .iter()
+        .find(|address| !address.ip().to_canonical().is_loopback())
+    {
         None => Ok(()),
         Some(open) => Err(Misuse(format!(
             "--listen {open} can be reached from other machines, and the development keys are known to everybody; \
@@ -76,7 +79,10 @@ fn holder(port: u16) -> Option<String> {
     let sockets: Vec<String> = inodes.iter().map(|inode| format!("socket:[{inode}]")).collect();
     for process in fs::read_dir("/proc").ok()?.flatten() {
         let name = process.file_name();
-        let Some(id) = name.to_str().filter(|name| name.bytes().all(|byte| byte.is_ascii_digit())) else {
+        let Some(id) = name
+            .to_str()
+            .filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
+        else {
             continue;
         };
         let files = fs::read_dir(process.path().join("fd")).into_iter().flatten().flatten();

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, bail};
 use clap::{Subcommand, ValueEnum};
 
-use super::status;
+use super::{misuse, status};
 use crate::db::{
     Database,
     migrations::{Migrations, Standing, State},
@@ -57,15 +57,21 @@ impl Target {
         let url = match self.database_url {
             Some(url) => url,
             None => {
-                let running = status::find(self.data_dir).await.context("no --database-url is given")?;
-                running.values.get("DB_URL").cloned().context("the `serve` that runs here has no database URL")?
+                let running = status::find(self.data_dir)
+                    .await
+                    .context("no --database-url is given")?;
+                running
+                    .values
+                    .get("DB_URL")
+                    .cloned()
+                    .context("the `serve` that runs here has no database URL")?
             }
         };
         let migrations = match self.dir {
             Some(dir) => Migrations::read(&dir)?,
             None => Migrations::embedded()?,
         };
-        Ok((migrations, Database::from_url(&url).context("read --database-url")?))
+        Ok((migrations, Database::from_url(&url).map_err(misuse::database_url)?))
     }
 }
 
@@ -94,7 +100,10 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
             let parted = |standing: &&Standing| !matches!(standing.state, State::Applied | State::Pending);
             match standings.iter().filter(parted).count() {
                 0 => Ok(()),
-                n => bail!("the database and the migrations have parted ({n} of {})", standings.len()),
+                n => bail!(
+                    "the database and the migrations have parted ({n} of {})",
+                    standings.len()
+                ),
             }
         }
     }

@@ -16,5 +16,14 @@ impl std::error::Error for Misuse {}
 
 /// 2 for misuse, as clap exits for an unknown option; 1 for everything else.
 pub fn exit_code(error: &anyhow::Error) -> ExitCode {
-    if error.is::<Misuse>() { ExitCode::from(2) } else { ExitCode::FAILURE }
+    if error.is::<Misuse>() {
+        ExitCode::from(2)
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// A database URL that is none. What is wrong with it may show the password, and is not told.
+pub fn database_url(_: sqlx::Error) -> anyhow::Error {
+    Misuse("--database-url is not postgresql://user:password@host:port/database".to_owned()).into()
 }

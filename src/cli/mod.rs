@@ -12,12 +12,18 @@ mod migrate;
 mod misuse;
 mod running;
 mod serve;
+mod signals;
 mod status;
+mod worker;
 
 /// A live-chat backend that speaks Supabase's API.
 #[derive(Debug, Parser)]
-#[command(version, about, after_help = "Every option is an environment variable too. Data goes to stdout, words to \
-                                        stderr; exit status 0 is done, 1 failed, 2 misuse.")]
+#[command(
+    version,
+    about,
+    after_help = "Every option is an environment variable too. Data goes to stdout, words to \
+                                        stderr; exit status 0 is done, 1 failed, 2 misuse."
+)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -27,6 +33,8 @@ pub struct Cli {
 enum Command {
     /// Run the whole backend on this machine
     Serve(Box<serve::Args>),
+    /// Run the worker alone, beside a Supabase project
+    Worker(worker::Args),
     /// Show the URLs and keys of the `serve` that runs here
     Status(status::Args),
     /// Move the database's schema
@@ -50,7 +58,8 @@ impl Cli {
     /// Whatever made the command fail, for the user to read.
     pub async fn run(self) -> anyhow::Result<()> {
         match self.command {
-            Command::Serve(args) => serve::run(*args).await,
+            Command::Serve(args) => Box::pin(serve::run(*args)).await,
+            Command::Worker(args) => worker::run(args).await,
             Command::Status(args) => status::run(&args).await,
             Command::Migrate(command) => migrate::run(command).await,
             Command::Keys(command) => keys::run(command),

@@ -100,8 +100,12 @@ impl Running {
             .iter()
             .filter_map(|(name, title)| Some((*name, *title, self.values.get(*name)?)));
         match output {
-            Output::Table => known.map(|(_, title, value)| format!("{title:>18}: {value}\n")).collect(),
-            Output::Env => known.map(|(name, _, value)| format!("{name}={}\n", quoted(value))).collect(),
+            Output::Table => known
+                .map(|(_, title, value)| format!("{title:>18}: {value}\n"))
+                .collect(),
+            Output::Env => known
+                .map(|(name, _, value)| format!("{name}={}\n", quoted(value)))
+                .collect(),
             Output::Json => format!("{:#}\n", serde_json::json!(self.values)),
         }
     }
@@ -126,7 +130,10 @@ mod tests {
 
     #[test]
     fn only_what_is_true_is_printed() {
-        let values = [("API_URL", "http://127.0.0.1:54321"), ("DB_URL", "postgresql://u:p$1@h/d")];
+        let values = [
+            ("API_URL", "http://127.0.0.1:54321"),
+            ("DB_URL", "postgresql://u:p$1@h/d"),
+        ];
         let running = Running {
             process: 1,
             local_url: "http://127.0.0.1:54321".into(),

@@ -13,9 +13,9 @@ use url::Url;
 
 use super::{
     keys::{self, KeyArgs},
-    listen,
-    misuse::Misuse,
+    listen, misuse,
     running::{Output, Running},
+    signals,
 };
 use crate::{
     config::Secret,
@@ -24,7 +24,8 @@ use crate::{
     gateway::{self, Context, Services, keys::Keys},
     health::Health,
     postgres::{self, Durability, Server},
-    shutdown::{self, Shutdown},
+    shutdown::Shutdown,
+    worker,
 };
 
 /// How long the parts may take to come up before the URLs are printed all the same, with what is not ready.
@@ -33,9 +34,11 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const SUPERUSER: &str = "supabase_admin";
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  switchboard serve\n  switchboard serve --data-dir /srv/chat --listen \
+#[command(
+    after_help = "Examples:\n  switchboard serve\n  switchboard serve --data-dir /srv/chat --listen \
                         127.0.0.1:8000\n  switchboard serve --database-url \
-                        postgresql://supabase_admin:secret@db.example.com/postgres")]
+                        postgresql://supabase_admin:secret@db.example.com/postgres"
+)]
 pub struct Args {
     /// Folder for everything that is kept [default: /var/lib/switchboard for root, ~/.local/share/switchboard]
     #[arg(long, env = "SWITCHBOARD_DATA_DIR", value_name = "FOLDER")]
@@ -64,11 +67,18 @@ pub struct Args {
     /// Leave time, queues and clean-up to a `switchboard worker` elsewhere
     #[arg(long, env = "SWITCHBOARD_NO_WORKER", value_parser = FalseyValueParser::new())]
     no_worker: bool,
+    #[command(flatten)]
+    worker: worker::Settings,
     /// Leave the schema as it is
     #[arg(long, env = "SWITCHBOARD_NO_MIGRATE", value_parser = FalseyValueParser::new())]
     no_migrate: bool,
     /// Migrations from this folder instead of those in the binary
-    #[arg(long, env = "SWITCHBOARD_MIGRATIONS_DIR", value_name = "FOLDER", conflicts_with = "no_migrate")]
+    #[arg(
+        long,
+        env = "SWITCHBOARD_MIGRATIONS_DIR",
+        value_name = "FOLDER",
+        conflicts_with = "no_migrate"
+    )]
     migrations_dir: Option<PathBuf>,
     #[command(flatten)]
     database: DatabaseArgs,
@@ -87,7 +97,14 @@ struct DatabaseArgs {
     #[arg(long, env = "SWITCHBOARD_DB_PORT", value_name = "PORT", default_value_t = 54322)]
     db_port: u16,
     /// Password of the role `postgres` on that port
-    #[arg(long, env = "SWITCHBOARD_DB_PASSWORD", hide_env_values = true, value_name = "PASSWORD", default_value = "postgres", hide_default_value = true)]
+    #[arg(
+        long,
+        env = "SWITCHBOARD_DB_PASSWORD",
+        hide_env_values = true,
+        value_name = "PASSWORD",
+        default_value = "postgres",
+        hide_default_value = true
+    )]
     db_password: Secret,
     /// The folder of `initdb` and `postgres` [default: the newest on this machine]
     #[arg(long, env = "PG_BIN", value_name = "FOLDER")]
@@ -130,12 +147,12 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let listeners = listen::bind(&args.listen, "--listen").await?;
 
     let shutdown = Shutdown::default();
-    stop_at_a_signal(&shutdown);
+    signals::stop_at_one(&shutdown);
     let Some(mut host) = Host::open(&args.database, &data, &shutdown).await? else {
         return Ok(());
     };
     let (database, url) = (host.database.clone(), host.url.clone());
-    let work = async {
+    let work = Box::pin(async {
         let prepared = prepare(&database, &args.database.db_password, migrations.as_ref());
         let Some(prepared) = shutdown.token().run_until_cancelled(prepared).await else {
             return Ok(());
@@ -146,10 +163,12 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             services: args.services,
             public_url: args.public_url,
             keys,
-            files: data.path().join("storage"),
+            files: data.files()?,
+            worker: (!args.no_worker).then_some(args.worker),
         };
-        api.serve(&url, lock.is_some().then_some(&data), &database, &shutdown).await
-    };
+        api.serve(&url, lock.is_some().then_some(&data), &database, &shutdown)
+            .await
+    });
     let outcome = host.beside(work).await;
 
     shutdown.start();
@@ -182,23 +201,14 @@ fn take(data: &DataDir, own_database: bool) -> anyhow::Result<Option<Lock>> {
     }
 }
 
-fn stop_at_a_signal(shutdown: &Shutdown) {
-    let shutdown = shutdown.clone();
-    tokio::spawn(async move {
-        match shutdown::signalled().await {
-            Ok(signal) => tracing::info!("{signal}: stopping"),
-            Err(error) => tracing::error!(error = %error, "cannot listen for signals"),
-        }
-        shutdown.start();
-    });
-}
-
 /// Makes the database what the API and the worker need.
 async fn prepare(database: &Database, password: &Secret, migrations: Option<&Migrations>) -> anyhow::Result<()> {
     let outcome = platform::apply(database).await.map_err(explain)?;
     tracing::debug!(?outcome, "platform");
     if database.is_embedded() {
-        set_password(database, "postgres", password).await.context("set the password of `postgres`")?;
+        set_password(database, "postgres", password)
+            .await
+            .context("set the password of `postgres`")?;
     }
     if let Some(migrations) = migrations {
         migrations.apply(database).await.context("migrate the database")?;
@@ -220,7 +230,10 @@ fn explain(error: sqlx::Error) -> anyhow::Error {
     if let sqlx::Error::Io(error) = error {
         return anyhow::Error::new(error).context("cannot reach the database");
     }
-    let refused = error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "42501");
+    let refused = error
+        .as_database_error()
+        .and_then(|error| error.code())
+        .is_some_and(|code| code == "42501");
     let words = if refused {
         "this database is no Supabase project, and its user may not make it one; give a superuser's --database-url \
          once, or the URL of a Supabase project"
@@ -230,7 +243,7 @@ fn explain(error: sqlx::Error) -> anyhow::Error {
     anyhow::Error::new(error).context(words)
 }
 
-/// The API, before it is served.
+/// The API and the worker, before they start.
 struct Api {
     listeners: Vec<TcpListener>,
     services: Vec<Service>,
@@ -238,6 +251,8 @@ struct Api {
     keys: Keys,
     /// Where uploaded files are kept.
     files: PathBuf,
+    /// `None` where the worker runs elsewhere.
+    worker: Option<worker::Settings>,
 }
 
 impl Api {
@@ -276,6 +291,14 @@ impl Api {
             realtime: with(Service::Realtime).then(gateway::realtime::Settings::default),
             storage: with(Service::Storage).then(|| gateway::storage::Settings::in_folder(self.files)),
         };
+        if let Some(settings) = self.worker {
+            shutdown.spawn(worker::run(
+                database.clone(),
+                settings,
+                shutdown.clone(),
+                health.clone(),
+            ));
+        }
         let router = gateway::router(context, services).await?;
         // Before the first answer: whoever waits for `/health` may then ask for the keys.
         if let Some(data) = data {
@@ -291,7 +314,11 @@ impl Api {
 
     /// What `supabase status` prints, as far as it is true here.
     fn values(&self, local_url: &str, database_url: &str) -> BTreeMap<String, String> {
-        let public = self.public_url.as_ref().map_or(local_url, Url::as_str).trim_end_matches('/');
+        let public = self
+            .public_url
+            .as_ref()
+            .map_or(local_url, Url::as_str)
+            .trim_end_matches('/');
         let mut values = BTreeMap::from([
             ("API_URL".to_owned(), public.to_owned()),
             ("DB_URL".to_owned(), database_url.to_owned()),
@@ -346,10 +373,12 @@ impl Host {
     /// `None` when asked to stop meanwhile.
     async fn open(args: &DatabaseArgs, data: &DataDir, shutdown: &Shutdown) -> anyhow::Result<Option<Self>> {
         if let Some(url) = &args.database_url {
-            let database = Database::from_url(url).map_err(|error| {
-                Misuse(format!("--database-url is not postgresql://user:password@host:port/database: {error}"))
-            })?;
-            return Ok(Some(Self { database, url: url.clone(), server: None }));
+            let database = Database::from_url(url).map_err(misuse::database_url)?;
+            return Ok(Some(Self {
+                database,
+                url: url.clone(),
+                server: None,
+            }));
         }
         let settings = postgres::Settings {
             folder: data.path().to_owned(),
@@ -370,7 +399,10 @@ impl Host {
         Ok(Some(Self {
             database: Database::embedded(folder, port),
             url: if args.db_port == 0 {
-                format!("postgresql://postgres@localhost:{port}/postgres?host={}", folder.display())
+                format!(
+                    "postgresql://postgres@localhost:{port}/postgres?host={}",
+                    folder.display()
+                )
             } else {
                 let password = utf8_percent_encode(args.db_password.expose(), NON_ALPHANUMERIC);
                 format!("postgresql://postgres:{password}@127.0.0.1:{port}/postgres")

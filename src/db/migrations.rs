@@ -93,7 +93,11 @@ impl Migrations {
     /// # Errors
     /// When one of them is not named as it must be.
     pub fn embedded() -> Result<Self, Error> {
-        Self::new(EMBEDDED.iter().map(|(name, sql)| Ok((name.to_string(), sql.to_string()))))
+        Self::new(
+            EMBEDDED
+                .iter()
+                .map(|(name, sql)| Ok((name.to_string(), sql.to_string()))),
+        )
     }
 
     /// Those of a folder, such as a project's `supabase/migrations`. Files that are not `.sql` are passed over.
@@ -117,10 +121,18 @@ impl Migrations {
     }
 
     fn new(named: impl Iterator<Item = Result<(String, String), Error>>) -> Result<Self, Error> {
-        let mut files = named.map(|file| file.and_then(|(name, sql)| File::new(&name, sql))).collect::<Result<Vec<_>, _>>()?;
+        let mut files = named
+            .map(|file| file.and_then(|(name, sql)| File::new(&name, sql)))
+            .collect::<Result<Vec<_>, _>>()?;
         files.sort_by_key(|file| file.migration.version());
-        if let Some([file, _]) = files.array_windows().find(|[a, b]| a.migration.version() == b.migration.version()) {
-            return Err(Error::History(format!("two migrations have the version {}", file.migration.version())));
+        if let Some([file, _]) = files
+            .array_windows()
+            .find(|[a, b]| a.migration.version() == b.migration.version())
+        {
+            return Err(Error::History(format!(
+                "two migrations have the version {}",
+                file.migration.version()
+            )));
         }
         Ok(Self { files })
     }
@@ -155,15 +167,20 @@ impl Migrations {
     /// When the database cannot be reached, or refuses.
     pub async fn status(&self, database: &Database) -> Result<Vec<Standing>, Error> {
         let mut connection = database.connect(Login::Owner).await?;
-        let (exists,): (bool,) = sqlx::query_as("select to_regclass('supabase_migrations.schema_migrations') is not null")
-            .fetch_one(&mut connection)
-            .await?;
+        let (exists,): (bool,) =
+            sqlx::query_as("select to_regclass('supabase_migrations.schema_migrations') is not null")
+                .fetch_one(&mut connection)
+                .await?;
         let mut ledger = Ledger {
             connection,
             files: &self.files,
             written: HashSet::new(),
         };
-        let applied = if exists { ledger.query(APPLIED).await? } else { Vec::new() };
+        let applied = if exists {
+            ledger.query(APPLIED).await?
+        } else {
+            Vec::new()
+        };
         ledger.connection.close().await?;
         let newest = applied.iter().map(Migration::version).max();
         let ours = self.files.iter().map(|File { migration, .. }| {
@@ -175,8 +192,15 @@ impl Migrations {
             };
             Standing::of(migration, state)
         });
-        let known = |found: &&Migration| self.files.iter().any(|file| file.migration.version() == found.version());
-        let theirs = applied.iter().filter(|found| !known(found)).map(|found| Standing::of(found, State::Unknown));
+        let known = |found: &&Migration| {
+            self.files
+                .iter()
+                .any(|file| file.migration.version() == found.version())
+        };
+        let theirs = applied
+            .iter()
+            .filter(|found| !known(found))
+            .map(|found| Standing::of(found, State::Unknown));
         let mut standings: Vec<_> = ours.chain(theirs).collect();
         standings.sort_by(|a, b| a.version.cmp(&b.version));
         Ok(standings)
@@ -202,7 +226,10 @@ impl Migrations {
                 full_name(missing)
             )),
             Kind::Connection(doing, cause) => {
-                let file = self.files.iter().find(|file| doing.contains(&file.migration.to_string()));
+                let file = self
+                    .files
+                    .iter()
+                    .find(|file| doing.contains(&file.migration.to_string()));
                 match cause.downcast_ref::<sqlx::Error>() {
                     Some(sqlx::Error::Database(cause)) => Error::Failed(file.map_or_else(
                         || format!("{doing}: {cause}"),
@@ -219,7 +246,10 @@ impl Migrations {
 impl File {
     fn new(name: &str, sql: String) -> Result<Self, Error> {
         let unfit = || Error::Name(name.to_owned());
-        let (version, title) = name.strip_suffix(".sql").and_then(|stem| stem.split_once('_')).ok_or_else(unfit)?;
+        let (version, title) = name
+            .strip_suffix(".sql")
+            .and_then(|stem| stem.split_once('_'))
+            .ok_or_else(unfit)?;
         // refinery would cut a title at the first other character.
         let fits = version.len() == 14
             && version.bytes().all(|byte| byte.is_ascii_digit())
@@ -240,7 +270,11 @@ impl File {
             words += &format!(", line {}", before.filter(|c| *c == '\n').count() + 1);
         }
         words += &format!(": {} ({})", cause.message(), cause.code());
-        for (name, text) in [("detail", cause.detail()), ("hint", cause.hint()), ("in", cause.r#where())] {
+        for (name, text) in [
+            ("detail", cause.detail()),
+            ("hint", cause.hint()),
+            ("in", cause.r#where()),
+        ] {
             if let Some(text) = text {
                 words += &format!("\n  {name}: {text}");
             }
@@ -373,10 +407,19 @@ mod tests {
 
     #[test]
     fn a_name_the_supabase_cli_or_refinery_would_take_otherwise_is_refused() {
-        for name in ["1_a.sql", "20260101000000.sql", "20260101000000_.sql", "20260101000000_a-b.sql", "2026010100000x_a.sql"] {
+        for name in [
+            "1_a.sql",
+            "20260101000000.sql",
+            "20260101000000_.sql",
+            "20260101000000_a-b.sql",
+            "2026010100000x_a.sql",
+        ] {
             assert!(matches!(set(&[name]), Err(Error::Name(_))), "{name}");
         }
-        assert!(matches!(set(&["20260101000000_a.sql", "20260101000000_b.sql"]), Err(Error::History(_))));
+        assert!(matches!(
+            set(&["20260101000000_a.sql", "20260101000000_b.sql"]),
+            Err(Error::History(_))
+        ));
     }
 
     #[test]
@@ -388,7 +431,10 @@ mod tests {
 
     #[test]
     fn statements_split_by_the_cli_are_the_same_text() {
-        assert_eq!(squeeze("create table a ();\n\ninsert into b;\n"), squeeze("create table a ()insert into b"));
+        assert_eq!(
+            squeeze("create table a ();\n\ninsert into b;\n"),
+            squeeze("create table a ()insert into b")
+        );
         assert_ne!(squeeze("select 1"), squeeze("select 2"));
     }
 }

@@ -17,7 +17,11 @@ use super::{Durability, Error, Settings, find::Installation, owner::Owner, proce
 const LONGEST_SOCKET_FOLDER: usize = 107 - "/.s.PGSQL.54322".len();
 
 /// Where a Mac lacks `C.UTF-8`.
-const LOCALE: &str = if cfg!(target_os = "macos") { "--locale=C" } else { "--locale=C.UTF-8" };
+const LOCALE: &str = if cfg!(target_os = "macos") {
+    "--locale=C"
+} else {
+    "--locale=C.UTF-8"
+};
 
 /// A cluster's folders, and who owns them.
 #[derive(Debug)]
@@ -63,7 +67,9 @@ impl Cluster {
         );
         let partial = self.data.with_extension("new");
         match fs::remove_dir_all(&partial) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Error::path("remove", &partial)(error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(Error::path("remove", &partial)(error));
+            }
             _ => {}
         }
         private_folder(&partial, self.owner.as_ref())?;
@@ -77,7 +83,10 @@ impl Cluster {
             .arg("--pgdata")
             .arg(&partial)
             .kill_on_drop(true);
-        let output = command.output().await.map_err(Error::path("run", &self.installation.bin.join("initdb")))?;
+        let output = command
+            .output()
+            .await
+            .map_err(Error::path("run", &self.installation.bin.join("initdb")))?;
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr);
             return Err(Error::Initialise(said.trim().to_owned()));
@@ -136,7 +145,10 @@ fn version(data: &Path) -> Result<Option<u32>, Error> {
     }
     let path = data.join("PG_VERSION");
     let content = fs::read_to_string(&path).map_err(Error::path("read", &path))?;
-    let version = content.trim().parse().map_err(|_| Error::NotACluster(data.to_owned()))?;
+    let version = content
+        .trim()
+        .parse()
+        .map_err(|_| Error::NotACluster(data.to_owned()))?;
     Ok(Some(version))
 }
 
@@ -150,7 +162,9 @@ fn socket_folder(folder: &Path, owner: Option<&Owner>) -> Result<PathBuf, Error>
     let mut hash = DefaultHasher::new();
     folder.hash(&mut hash);
     let name = format!("switchboard-{:016x}", hash.finish());
-    let runtime = std::env::var_os("XDG_RUNTIME_DIR").filter(|_| owner.is_none()).map(PathBuf::from);
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR")
+        .filter(|_| owner.is_none())
+        .map(PathBuf::from);
     let candidates = runtime.into_iter().chain(["/run".into(), "/tmp".into()]);
     let mut refused = None;
     for short in candidates.map(|parent: PathBuf| parent.join(&name)) {
@@ -198,7 +212,11 @@ mod tests {
         fs::create_dir(&long).unwrap();
         let sockets = socket_folder(&long, None).unwrap();
         assert!(sockets.as_os_str().len() <= LONGEST_SOCKET_FOLDER);
-        assert_eq!(socket_folder(&long, None).unwrap(), sockets, "the next start finds it again");
+        assert_eq!(
+            socket_folder(&long, None).unwrap(),
+            sockets,
+            "the next start finds it again"
+        );
         fs::remove_dir(sockets).unwrap();
     }
 

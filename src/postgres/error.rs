@@ -43,6 +43,9 @@ pub enum Error {
         /// Who has it.
         account: String,
     },
+    /// The data is root's.
+    #[error("{path} belongs to root, and Postgres refuses to run as root: chown -R postgres {path}", path = .0.display())]
+    RootData(PathBuf),
     /// A folder on the way is closed to the account.
     #[error(
         "Postgres runs as the account `{account}`, which cannot reach {}: {} is closed to it; choose a --data-dir \
@@ -110,7 +113,10 @@ impl Error {
     /// Names the data that asked for a version.
     pub(super) fn about(self, data: &Path) -> Self {
         match self {
-            Self::NoInstallation { found, wanted: Some(wanted) } => Self::OtherVersion {
+            Self::NoInstallation {
+                found,
+                wanted: Some(wanted),
+            } => Self::OtherVersion {
                 data: data.to_owned(),
                 found,
                 wanted,
@@ -142,16 +148,26 @@ fn no_installation(found: &[u32], wanted: Option<u32>, data: Option<&Path>) -> S
     let here = match (majors.is_empty(), wanted) {
         (true, _) => "there is no PostgreSQL on this machine".to_owned(),
         (false, Some(_)) => format!("only PostgreSQL {majors} is on this machine"),
-        (false, None) => format!("only PostgreSQL {majors} is on this machine, and {OLDEST} is the oldest that will do"),
+        (false, None) => {
+            format!("only PostgreSQL {majors} is on this machine, and {OLDEST} is the oldest that will do")
+        }
     };
     let made = match (data, wanted) {
         (Some(data), Some(wanted)) => format!("the data in {} is PostgreSQL {wanted}'s, and ", data.display()),
         _ => String::new(),
     };
-    let besides = if data.is_some() { ", or choose another --data-dir" } else { ", or use a database elsewhere with --database-url" };
+    let besides = if data.is_some() {
+        ", or choose another --data-dir"
+    } else {
+        ", or use a database elsewhere with --database-url"
+    };
     format!("{made}{here}; install it: {}{besides}", advice(wanted))
 }
 
 fn list(lines: &[String]) -> String {
-    if lines.is_empty() { "none".into() } else { lines.join("\n  ") }
+    if lines.is_empty() {
+        "none".into()
+    } else {
+        lines.join("\n  ")
+    }
 }

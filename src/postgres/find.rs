@@ -75,7 +75,11 @@ impl Installation {
         // Debian's wrappers on PATH have no `postgres` beside them, and `share` is found relative to the real one.
         let bin = fs::canonicalize(bin.join("postgres")).ok()?.parent()?.to_owned();
         bin.join("initdb").is_file().then_some(())?;
-        let output = Command::new(bin.join("postgres")).arg("--version").env_clear().output().ok()?;
+        let output = Command::new(bin.join("postgres"))
+            .arg("--version")
+            .env_clear()
+            .output()
+            .ok()?;
         let major = major(&String::from_utf8_lossy(&output.stdout))?;
         Some(Self { bin, major })
     }
@@ -90,7 +94,11 @@ fn major(version: &str) -> Option<u32> {
 
 /// The one command that installs PostgreSQL on this system.
 pub fn advice(major: Option<u32>) -> String {
-    let has = |program: &str| ["/usr/bin", "/sbin", "/opt/homebrew/bin"].iter().any(|dir| Path::new(dir).join(program).exists());
+    let has = |program: &str| {
+        ["/usr/bin", "/sbin", "/opt/homebrew/bin"]
+            .iter()
+            .any(|dir| Path::new(dir).join(program).exists())
+    };
     match major {
         _ if has("apt-get") => match major {
             Some(major) => format!("apt-get install postgresql-{major}"),
@@ -100,7 +108,8 @@ pub fn advice(major: Option<u32>) -> String {
         _ if has("apk") => format!("apk add postgresql{0} postgresql{0}-contrib", major.unwrap_or(17)),
         _ if has("pacman") => "pacman -S postgresql".into(),
         _ if has("brew") => format!("brew install postgresql@{}", major.unwrap_or(17)),
-        _ => "install PostgreSQL (https://www.postgresql.org/download) and give its bin folder with --postgres-bin".into(),
+        _ => "install PostgreSQL (https://www.postgresql.org/download) and give its bin folder with --postgres-bin"
+            .into(),
     }
 }
 
@@ -110,7 +119,10 @@ mod tests {
 
     #[test]
     fn the_major_version_is_the_first_number() {
-        assert_eq!(major("postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)\n"), Some(15));
+        assert_eq!(
+            major("postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)\n"),
+            Some(15)
+        );
         assert_eq!(major("postgres (PostgreSQL) 19beta1\n"), Some(19));
         assert_eq!(major("initdb (PostgreSQL) 15.18\n"), None);
     }

@@ -34,12 +34,20 @@ impl Owner {
                     account: account_name(other),
                 });
             }
-            return match requested.filter(|name| User::from_name(name).ok().flatten().is_none_or(|user| user.uid != own)) {
-                Some(name) => Err(Error::Account(name.to_owned(), "only root can run Postgres as another account")),
+            return match requested
+                .filter(|name| User::from_name(name).ok().flatten().is_none_or(|user| user.uid != own))
+            {
+                Some(name) => Err(Error::Account(
+                    name.to_owned(),
+                    "only root can run Postgres as another account",
+                )),
                 None => Ok(None),
             };
         }
         if let Some(uid) = existing {
+            if uid == 0 {
+                return Err(Error::RootData(cluster.to_owned()));
+            }
             let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
             // Postgres looks its own account up and refuses one without a name.
             let user = user.ok_or_else(|| Error::Account(uid.to_string(), "it owns the data, and does not exist"))?;
@@ -60,7 +68,10 @@ impl Owner {
                 return Self::of(user).map(Some);
             }
         }
-        Err(Error::Account("postgres".into(), "it does not exist, nor does `nobody`"))
+        Err(Error::Account(
+            "postgres".into(),
+            "it does not exist, nor does `nobody`",
+        ))
     }
 
     fn of(user: User) -> Result<Self, Error> {

@@ -171,7 +171,10 @@ async fn answer(process: &mut Process, cluster: &Cluster, settings: &Settings) -
                 Err(error) => error,
             },
         };
-        let not_yet = error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == CANNOT_CONNECT_NOW);
+        let not_yet = error
+            .as_database_error()
+            .and_then(|error| error.code())
+            .is_some_and(|code| code == CANNOT_CONNECT_NOW);
         if not_yet && !recovering {
             recovering = true;
             deadline = Instant::now() + RECOVERY;

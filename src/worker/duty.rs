@@ -140,10 +140,7 @@ impl Crew {
     fn failed(&self, duty: &'static str, error: &sqlx::Error, pause: Duration) {
         let retry_ms = pause.as_millis();
         tracing::warn!(duty, error = %error, retry_ms, "a duty failed and is tried again");
-        self.failing
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(duty);
+        self.failing.lock().unwrap_or_else(PoisonError::into_inner).insert(duty);
         self.health.failing(&format!("{duty} fails; see the log"));
     }
 }

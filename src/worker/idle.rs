@@ -42,6 +42,10 @@ impl Duty for Idle {
             }
             ended += 1;
         }
-        Ok(if ended == 0 { Outcome::Idle } else { Outcome::Done(ended) })
+        Ok(if ended == 0 {
+            Outcome::Idle
+        } else {
+            Outcome::Done(ended)
+        })
     }
 }

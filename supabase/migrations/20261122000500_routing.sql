@@ -148,65 +148,79 @@ $$;
 
 -- Whether this agent may be given this session now, where `queued_at` is the session's time in line: he is available,
 -- has a free seat, and nobody whom he could serve is ahead.
-create function chat.can_take(
-  agent chat.agents, session uuid, tenant uuid, customer uuid, queued_at timestamptz
-)
+-- volatile, so that it sees what was committed while its caller waited for a lock.
+create function chat.can_take(agent uuid, session uuid, tenant uuid, customer uuid, queued_at timestamptz)
 returns boolean
 language plpgsql
-stable
+volatile
 set search_path = ''
 as $$
 begin
-  return agent.load < agent.capacity
-    and exists (
-      select from public.support_agents as a
-      where a.user_id = agent.user_id
-        and a.status = 'available'
-        and a.is_accepting_tickets
+  return exists (
+      select from chat.agents as a
+      join public.support_agents as s on s.user_id = a.user_id
+      where a.user_id = agent
+        and a.load < a.capacity
+        and s.status = 'available'
+        and s.is_accepting_tickets
     )
-    and chat.may_serve(agent.user_id, session, tenant, customer)
+    and chat.may_serve(agent, session, tenant, customer)
     and not exists (
       select from chat.queue as q
       join public.chat_sessions as s on s.id = q.session_id
       where q.left_at is null
         and q.queued_at < can_take.queued_at
         and q.session_id <> session
-        and chat.may_serve(agent.user_id, s.id, s.tenant_id, s.customer_id)
+        and chat.may_serve(agent, s.id, s.tenant_id, s.customer_id)
     );
 end
 $$;
 
--- The agent to give a session to, his row locked; null when there is none: fewest chats for his capacity, then
--- longest without a new one. Agents whom somebody else is just giving a session are passed over first, and waited
--- for if nobody else has a seat: passing over alone leaves seats empty under load.
-create function chat.pick_agent(session uuid, tenant uuid, customer uuid, queued_at timestamptz)
+-- The agent to give a session to, his row locked; null, and no row locked, when there is none: fewest chats for his
+-- capacity, then longest without a new one; before all, the one who knows the customer. Agents whom somebody else is just giving a session are passed over first,
+-- and waited for if nobody else has a seat: passing over alone leaves seats empty under load.
+create function chat.pick_agent(
+  session uuid, tenant uuid, customer uuid, queued_at timestamptz, acquaintance uuid default null
+)
 returns uuid
 language plpgsql
 set search_path = ''
 as $$
 declare
-  picked uuid;
+  mode text;
+  candidate uuid;
 begin
-  select a.user_id
-  into picked
-  from chat.agents as a
-  where a.load < a.capacity
-    and chat.can_take(a, session, tenant, customer, pick_agent.queued_at)
-  order by a.load::double precision / a.capacity, a.last_assigned_at nulls first, a.user_id
-  limit 1
-  for update of a skip locked;
-
-  if picked is null then
-    select a.user_id
-    into picked
-    from chat.agents as a
-    where a.load < a.capacity
-      and chat.can_take(a, session, tenant, customer, pick_agent.queued_at)
-    order by a.load::double precision / a.capacity, a.last_assigned_at nulls first, a.user_id
-    limit 1
-    for update of a;
-  end if;
-  return picked;
+  foreach mode in array array['skip', 'wait'] loop
+    for candidate in
+      select a.user_id
+      from chat.agents as a
+      where a.load < a.capacity
+      order by
+        a.user_id = acquaintance desc nulls last,
+        a.load::double precision / a.capacity,
+        a.last_assigned_at nulls first,
+        a.user_id
+    loop
+      continue when not chat.can_take(candidate, session, tenant, customer, pick_agent.queued_at);
+      begin
+        if mode = 'skip' then
+          perform from chat.agents as a where a.user_id = candidate for update skip locked;
+          continue when not found;
+        else
+          perform from chat.agents as a where a.user_id = candidate for update;
+        end if;
+        if chat.can_take(candidate, session, tenant, customer, pick_agent.queued_at) then
+          return candidate;
+        end if;
+        -- He was given a session while we waited. The lock goes with this block: who kept it while waiting for the
+        -- queue or the next agent would wait in a circle.
+        raise exception 'no longer free' using errcode = 'CHAT1';
+      exception
+        when sqlstate 'CHAT1' then null;
+      end;
+    end loop;
+  end loop;
+  return null;
 end
 $$;
 
@@ -297,7 +311,7 @@ begin
         else exists (
           select from chat.agents as a
           where a.load < a.capacity
-            and chat.can_take(a, s.id, s.tenant_id, s.customer_id, null)
+            and chat.can_take(a.user_id, s.id, s.tenant_id, s.customer_id, null)
         )
       end
     order by q.queued_at, q.id
@@ -785,16 +799,7 @@ begin
       return;
     end if;
 
-    select a.user_id
-    into agent
-    from chat.agents as a
-    where a.user_id = closed.agent_id
-      and chat.can_take(a, session, closed.tenant_id, closed.customer_id, null)
-    for update;
-    agent := coalesce(
-      agent,
-      chat.pick_agent(session, closed.tenant_id, closed.customer_id, closed.started_at)
-    );
+    agent := chat.pick_agent(session, closed.tenant_id, closed.customer_id, closed.started_at, closed.agent_id);
     if agent is null then
       perform chat.lock_queue_to_join();
       agent := chat.pick_agent(session, closed.tenant_id, closed.customer_id, closed.started_at);

@@ -138,7 +138,7 @@ describe('sign-up', () => {
     refused(await auth.signUp({ email: `${'a'.repeat(251)}@b.co`, password: PASSWORD }), 400, 'validation_failed')
     refused(await auth.signUp({ email: address(), password: '' }), 400, 'validation_failed')
     refused(await auth.signUp({ email: address(), password: 'x'.repeat(73) }), 400, 'validation_failed')
-    refused(await auth.signUp({ email: address(), password: 'nul\0' }), 400, 'validation_failed')
+    refused(await auth.signUp({ email: address(), password: 'with a nul\0' }), 400, 'validation_failed')
     refused(await auth.signUp({ phone: '+491511234567', password: PASSWORD }), 400, 'phone_provider_disabled')
     refused(
       await auth.signUp({ email: address(), password: PASSWORD, options: { data: { name: 'nul\0' } } }),
@@ -228,6 +228,7 @@ describe('password sign-in', () => {
     for (const [type, body, code] of [
       ['password', {}, 'validation_failed'],
       ['password', { phone: '+491511234567', password: PASSWORD }, 'phone_provider_disabled'],
+      ['pkce', { auth_code: randomUUID(), code_verifier: 'x'.repeat(43) }, 'flow_state_not_found'],
       ['saml', {}, 'invalid_credentials'],
       ['', {}, 'invalid_credentials'],
     ]) {
@@ -577,6 +578,97 @@ describe('administration', () => {
     assert.equal((await call('GET', '/user', { key: me.session.access_token })).body.error_code, 'session_not_found')
     must(await admin().deleteUser(me.id, true))
     must(await client(stack).auth.signUp({ email: me.email, password: PASSWORD }))
+  })
+})
+
+describe('links for a mail that somebody else sends', () => {
+  const link = async (params) => must(await admin().generateLink(params))
+
+  test('sign somebody new in, once', async () => {
+    const email = address()
+    const { user, properties } = await link({ type: 'magiclink', email, options: { data: { full_name: 'Ed' } } })
+    assert.deepEqual([properties.verification_type, user.email, 'email_confirmed_at' in user], ['signup', email, false])
+    assert.equal(user.user_metadata.full_name, 'Ed')
+    const proof = { token_hash: properties.hashed_token, type: properties.verification_type }
+    const data = must(await client(stack).auth.verifyOtp(proof))
+    assert.equal(data.user.id, user.id)
+    assert.ok(data.user.email_confirmed_at)
+    assert.deepEqual(claims(data.session.access_token).amr.map(({ method }) => method), ['otp'])
+    refused(await client(stack).auth.verifyOtp(proof), 403, 'otp_expired')
+  })
+
+  test('can be typed', async () => {
+    const me = await signedUp()
+    const { properties } = await link({ type: 'magiclink', email: me.email })
+    const typed = (token, email = me.email) => client(stack).auth.verifyOtp({ email, token, type: 'email' })
+    refused(await typed('0000000000'), 403, 'otp_expired')
+    refused(await typed(properties.email_otp, address()), 403, 'otp_expired')
+    const data = must(await typed(properties.email_otp, me.email.toUpperCase()))
+    assert.equal(data.user.id, me.id)
+    refused(await typed(properties.email_otp), 403, 'otp_expired')
+  })
+
+  test('are redeemed by one of many at once', async () => {
+    const me = await signedUp()
+    const { properties } = await link({ type: 'recovery', email: me.email })
+    const proof = { token_hash: properties.hashed_token, type: 'recovery' }
+    const answers = await Promise.all(Array.from({ length: 8 }, () => client(stack).auth.verifyOtp(proof)))
+    assert.equal(answers.filter(({ error }) => !error).length, 1)
+  })
+
+  test('replace one another, and end with time and purpose', async () => {
+    const me = await signedUp()
+    const { properties: first } = await link({ type: 'recovery', email: me.email })
+    const { properties: second } = await link({ type: 'recovery', email: me.email })
+    const redeem = ({ hashed_token }, type) => client(stack).auth.verifyOtp({ token_hash: hashed_token, type })
+    refused(await redeem(first, 'recovery'), 403, 'otp_expired')
+    refused(await redeem(second, 'signup'), 403, 'otp_expired')
+    await sql(stack, `update auth.users set recovery_sent_at = now() - interval '2 hours' where id = $1`, [me.id])
+    refused(await redeem(second, 'recovery'), 403, 'otp_expired')
+  })
+
+  test('lead a browser home, with the tokens where no server sees them', async () => {
+    const me = await signedUp()
+    const follow = async (url) => {
+      const response = await fetch(url, { redirect: 'manual' })
+      assert.equal(response.status, 303)
+      const target = new URL(response.headers.get('location'))
+      return { target, said: new URLSearchParams(target.hash.slice(1)) }
+    }
+    const { properties } = await link({
+      type: 'magiclink',
+      email: me.email,
+      options: { redirectTo: 'http://127.0.0.1:5173/welcome?from=mail' },
+    })
+    const { target, said } = await follow(properties.action_link)
+    assert.equal(target.origin + target.pathname + target.search, 'http://127.0.0.1:5173/welcome?from=mail')
+    assert.equal(must(await client(stack).auth.getUser(said.get('access_token'))).user.id, me.id)
+    assert.equal((await refresh(said.get('refresh_token'))).status, 200)
+
+    const { said: again } = await follow(properties.action_link)
+    assert.deepEqual([again.get('error'), again.get('error_code')], ['access_denied', 'otp_expired'])
+
+    const { properties: abroad } = await link({
+      type: 'magiclink',
+      email: me.email,
+      options: { redirectTo: 'https://evil.example/' },
+    })
+    const changed = abroad.action_link.replace(/redirect_to=.*/, 'redirect_to=https://evil.example/')
+    assert.equal((await follow(changed)).target.host, '127.0.0.1:3000')
+  })
+
+  test('are made only where they make sense', async () => {
+    const me = await signedUp()
+    refused(await admin().generateLink({ type: 'signup', email: me.email, password: PASSWORD }), 422, 'email_exists')
+    refused(await admin().generateLink({ type: 'invite', email: me.email }), 422, 'email_exists')
+    refused(await admin().generateLink({ type: 'recovery', email: address() }), 404, 'user_not_found')
+    refused(await admin().generateLink({ type: 'signup', email: address() }), 400, 'validation_failed')
+    refused(await admin().generateLink({ type: 'postcard', email: address() }), 400, 'validation_failed')
+    const { user } = await link({ type: 'invite', email: address() })
+    assert.ok(user.invited_at)
+    const { user: banned, properties } = await link({ type: 'invite', email: address() })
+    must(await admin().updateUserById(banned.id, { ban_duration: '1h' }))
+    refused(await client(stack).auth.verifyOtp({ token_hash: properties.hashed_token, type: 'invite' }), 403, 'user_banned')
   })
 })
 

@@ -118,6 +118,15 @@ test('the service makes, changes, lists, empties and deletes buckets', async () 
   await sweptUp()
 })
 
+test('an API key of the new style is a role too', async () => {
+  const { bucket } = await room()
+  const secret = client(stack, stack.secretKey).storage
+  must(await secret.from(bucket).upload('a', 'x'))
+  const publishable = client(stack, stack.publishableKey).storage
+  assert.deepEqual(must(await publishable.from(bucket).list()), [])
+  must(await publishable.from(bucket).upload('letter-box/a', 'x'))
+})
+
 test('others make no buckets, see none, and empty none', async () => {
   const { bucket, participant } = await room()
   for (const each of [anon, participant.client]) {
@@ -367,6 +376,7 @@ test('a signed URL opens one file for a while', async () => {
   assert.equal(answer.headers.get('cache-control'), null)
   assert.ok(Date.parse(answer.headers.get('expires')) > Date.now())
   assert.match(answer.headers.get('content-disposition'), /filename=x\.txt/)
+  assert.equal((await fetch(signedUrl, { method: 'HEAD' })).headers.get('content-length'), '6')
 
   const many = must(await files.createSignedUrls([at('b.txt'), at('none'), at('a b.txt')], 60))
   assert.deepEqual(many.map(({ path, error }) => [path, error === null]), [[at('b.txt'), true], [at('none'), false], [at('a b.txt'), true]])
@@ -381,6 +391,7 @@ test('a signed URL opens one file for a while', async () => {
   assert.equal(await code(`${path}?token=${token({ jwtSecret: 'x'.repeat(32) }, claims)}`), 'InvalidJWT')
   assert.equal(await code(path), 'InvalidRequest')
   await refused(files.createSignedUrl(at('b.txt'), 0), 'InvalidRequest')
+  must(await files.createSignedUrl(at('b.txt'), '60'))
 })
 
 test('a signed upload URL lets anybody put one file, for the one who asked', async () => {

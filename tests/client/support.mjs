@@ -101,7 +101,7 @@ function stack(names, end) {
   const env = { API_URL: names.API_URL }
   for (const name of Object.keys(DEVELOPMENT)) env[name] = names[name] ?? DEVELOPMENT[name]
   const clients = []
-  const pool = new pg.Pool({ connectionString: env.DB_URL, max: 4 })
+  const pool = new pg.Pool({ connectionString: env.DB_URL, max: 4, allowExitOnIdle: true })
   // a connection that the server ends while idle is not an error of the test
   pool.on('error', () => {})
   return {
@@ -117,8 +117,8 @@ function stack(names, end) {
     clients,
     /** Closes what the tests opened and ends the instance when it is ours. */
     async stop() {
-      await Promise.all(clients.map((each) => each.removeAllChannels()))
-      await Promise.all(clients.map((each) => each.realtime.disconnect()))
+      const listening = clients.filter((each) => each.getChannels().length > 0)
+      await Promise.all(listening.map((each) => each.removeAllChannels()))
       await pool.end()
       await end()
     },

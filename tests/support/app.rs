@@ -62,9 +62,15 @@ impl App {
         let stop = app.shutdown.token().clone();
         let service = router.into_make_service_with_connect_info::<SocketAddr>();
         app.shutdown.spawn(async move {
-            axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await.unwrap();
+            axum::serve(listener, service)
+                .with_graceful_shutdown(stop.cancelled_owned())
+                .await
+                .unwrap();
         });
-        until("every part is ready", async || app.health.report().values().all(Result::is_ok)).await;
+        until("every part is ready", async || {
+            app.health.report().values().all(Result::is_ok)
+        })
+        .await;
         app
     }
 

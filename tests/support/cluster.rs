@@ -53,7 +53,9 @@ impl TestDatabase {
         let name = format!("test_{}", COUNT.fetch_add(1, Ordering::Relaxed));
         let database = server().clone();
         create(&database, &name, template).await;
-        Self { database: database.named(&name) }
+        Self {
+            database: database.named(&name),
+        }
     }
 
     /// A pool of connections as this login.
@@ -66,6 +68,11 @@ async fn create(server: &Database, name: &str, template: &str) {
     let mut connection = server.connect(Login::Admin).await.unwrap();
     let statement = format!("create database {name} template {template}");
     connection.execute(AssertSqlSafe(statement)).await.unwrap();
+    if template != "template0" {
+        // The platform grants this, and a copy has everything but the grants on the database itself.
+        let grant = format!("grant create on database {name} to postgres, supabase_auth_admin, supabase_storage_admin");
+        connection.execute(AssertSqlSafe(grant)).await.unwrap();
+    }
     connection.close().await.unwrap();
 }
 
@@ -78,7 +85,10 @@ fn server() -> &'static Database {
         thread::Builder::new()
             .name("postgres".into())
             .spawn(move || {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()
+                    .unwrap();
                 runtime.block_on(async {
                     let mut server = start().await;
                     let database = Database::embedded(server.socket_directory(), server.port());
@@ -88,7 +98,9 @@ fn server() -> &'static Database {
                 });
             })
             .unwrap();
-        receiver.recv().expect("the tests' Postgres did not start; the reason is above")
+        receiver
+            .recv()
+            .expect("the tests' Postgres did not start; the reason is above")
     })
 }
 
@@ -102,9 +114,13 @@ async fn start() -> Server {
         superuser: "supabase_admin".into(),
         port: 0,
         durability: Durability::None,
-        parameters: [("max_connections", "300"), ("max_wal_senders", "40"), ("max_replication_slots", "40")]
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .into(),
+        parameters: [
+            ("max_connections", "300"),
+            ("max_wal_senders", "40"),
+            ("max_replication_slots", "40"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into(),
     };
     Server::start(&settings, &CancellationToken::new()).await.unwrap()
 }
@@ -114,18 +130,27 @@ async fn make_templates(server: &Database) {
     let outcome = platform::apply(&server.named(BARE_TEMPLATE)).await.unwrap();
     assert_eq!(outcome, platform::Outcome::Applied);
     create(server, TEMPLATE, BARE_TEMPLATE).await;
-    Migrations::embedded().unwrap().apply(&server.named(TEMPLATE)).await.unwrap();
+    Migrations::embedded()
+        .unwrap()
+        .apply(&server.named(TEMPLATE))
+        .await
+        .unwrap();
 }
 
 /// A new folder that another account may pass through: run by root, Postgres belongs to another.
 pub fn temporary_folder() -> std::path::PathBuf {
-    let folder = tempfile::Builder::new().prefix("switchboard-test-").tempdir().unwrap().keep();
+    let folder = tempfile::Builder::new()
+        .prefix("switchboard-test-")
+        .tempdir()
+        .unwrap()
+        .keep();
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o711)).unwrap();
     folder
 }
 
 /// Statics are never dropped, and a run may be killed: a shell of its own group waits for our end, then for
 /// Postgres's, then removes the folder.
+#[expect(clippy::zombie_processes, reason = "it waits for us")]
 fn remove_after_us(folder: &Path) {
     let script = r#"
         cat > /dev/null

@@ -10,7 +10,7 @@ use std::{
 
 use nix::{
     sys::signal::{Signal, kill},
-    unistd::Pid,
+    unistd::{Pid, Uid, User, chown},
 };
 
 use super::{cluster::temporary_folder, until};
@@ -37,7 +37,9 @@ pub struct Serve {
 /// The binary with these arguments, and nothing of our own environment's settings.
 pub fn switchboard() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_switchboard"));
-    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    command
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default());
     command
 }
 
@@ -95,7 +97,13 @@ impl Home {
 
     /// `switchboard status` of this folder.
     pub fn status(&self) -> Output {
-        switchboard().arg("status").args(["-o", "json"]).arg("--data-dir").arg(self.data_dir()).output().unwrap()
+        switchboard()
+            .arg("status")
+            .args(["-o", "json"])
+            .arg("--data-dir")
+            .arg(self.data_dir())
+            .output()
+            .unwrap()
     }
 
     /// The names and values that `status` prints.
@@ -135,7 +143,9 @@ impl Serve {
         until("serve is ready", async || {
             let ended = self.child.try_wait().unwrap();
             assert!(ended.is_none(), "serve ended: {ended:?}\n{}", self.said());
-            reqwest::get(&health).await.is_ok_and(|answer| answer.status().is_success())
+            reqwest::get(&health)
+                .await
+                .is_ok_and(|answer| answer.status().is_success())
         })
         .await;
     }
@@ -179,6 +189,11 @@ impl Drop for Serve {
 
 /// Makes a folder look like Postgres's data of some version.
 pub fn pretend_cluster(data_dir: &Path, version: u32) {
-    fs::create_dir_all(data_dir.join("pg")).unwrap();
-    fs::write(data_dir.join("pg/PG_VERSION"), format!("{version}\n")).unwrap();
+    let data = data_dir.join("pg");
+    fs::create_dir_all(&data).unwrap();
+    fs::write(data.join("PG_VERSION"), format!("{version}\n")).unwrap();
+    if Uid::effective().is_root() {
+        let account = User::from_name("nobody").unwrap().unwrap();
+        chown(&data, Some(account.uid), Some(account.gid)).unwrap();
+    }
 }

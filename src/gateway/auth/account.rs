@@ -1,6 +1,10 @@
 //! `GET` and `PUT /user`: one's own account.
 
-use axum::{Json, extract::State, http::{HeaderMap, StatusCode}};
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderMap, StatusCode},
+};
 use serde::Deserialize;
 
 use super::{
@@ -46,7 +50,10 @@ pub async fn update(
     request.challenge.check()?;
     let email = request.email.as_deref().map(address::email).transpose()?;
     let email = email.filter(|email| *email != me.user.email);
-    if request.phone.is_some_and(|phone| phone.trim_start_matches('+') != me.user.phone) {
+    if request
+        .phone
+        .is_some_and(|phone| phone.trim_start_matches('+') != me.user.phone)
+    {
         return Err(Error::PhoneDisabled(StatusCode::UNPROCESSABLE_ENTITY));
     }
     if let Some(password) = &request.password {
@@ -67,7 +74,9 @@ pub async fn update(
         return Err(Error::Unprocessable(message.into()));
     }
     if let Some(email) = &email
-        && user::by_email(&auth.pool, email, &me.user.aud).await?.is_some_and(|(user, _)| user.id != me.user.id)
+        && user::by_email(&auth.pool, email, &me.user.aud)
+            .await?
+            .is_some_and(|(user, _)| user.id != me.user.id)
     {
         return Err(Error::EmailExists);
     }
@@ -88,11 +97,18 @@ pub async fn update(
     let mut transaction = auth.pool.begin().await.map_err(failed())?;
     change.apply(&mut transaction, me.user.id).await?;
     if new_password {
-        session::end(&mut transaction, me.user.id, me.session.map_or(Ending::All, Ending::Others)).await?;
+        session::end(
+            &mut transaction,
+            me.user.id,
+            me.session.map_or(Ending::All, Ending::Others),
+        )
+        .await?;
         audit::record(&mut transaction, Action::PasswordUpdated, Some(&me.user), &origin).await?;
     }
     audit::record(&mut transaction, Action::Modified, Some(&me.user), &origin).await?;
-    let (user, _) = user::by_id(&mut *transaction, me.user.id).await?.ok_or(Error::UserGone)?;
+    let (user, _) = user::by_id(&mut *transaction, me.user.id)
+        .await?
+        .ok_or(Error::UserGone)?;
     transaction.commit().await.map_err(failed())?;
     Ok(Json(user))
 }

@@ -27,9 +27,7 @@ pub fn email(text: &str) -> Result<String> {
 /// When it is not 2 to 15 digits of which the first is no zero.
 pub fn phone(text: &str) -> Result<String> {
     let digits = text.trim_start_matches('+').replace(' ', "");
-    if (2..=15).contains(&digits.len())
-        && digits.bytes().all(|byte| byte.is_ascii_digit())
-        && !digits.starts_with('0')
+    if (2..=15).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit()) && !digits.starts_with('0')
     {
         Ok(digits)
     } else {
@@ -50,13 +48,18 @@ mod tests {
 
     #[test]
     fn an_email_address_is_kept_in_lower_case() {
-        assert_eq!(email("Ann.O'Neil+chat@Example.CO").unwrap(), "ann.o'neil+chat@example.co");
+        assert_eq!(
+            email("Ann.O'Neil+chat@Example.CO").unwrap(),
+            "ann.o'neil+chat@example.co"
+        );
         assert_eq!(email("a@localhost").unwrap(), "a@localhost");
     }
 
     #[test]
     fn what_is_no_email_address_is_refused() {
-        for text in ["", "a", "@b.c", "a@", "a@b..c", "a@-b.c", "a b@c.d", "a@b@c.d", "ä@b.c", "a\0@b.c"] {
+        for text in [
+            "", "a", "@b.c", "a@", "a@b..c", "a@-b.c", "a b@c.d", "a@b@c.d", "ä@b.c", "a\0@b.c",
+        ] {
             assert!(email(text).is_err(), "{text:?}");
         }
         assert!(email(&format!("{}@b.c", "a".repeat(252))).is_err());

@@ -22,6 +22,8 @@ pub enum Action<'a> {
     /// By the service key: the user is the traits'.
     Created(&'a User),
     /// The same.
+    Invited(&'a User),
+    /// The same.
     ModifiedByAdmin(&'a User),
     /// The same.
     Deleted(&'a User),
@@ -34,6 +36,7 @@ impl Action<'_> {
             Self::Login => ("login", "account"),
             Self::Logout => ("logout", "account"),
             Self::SignedUp | Self::Created(_) => ("user_signedup", "team"),
+            Self::Invited(_) => ("user_invited", "team"),
             Self::TokenRefreshed => ("token_refreshed", "token"),
             Self::Modified | Self::ModifiedByAdmin(_) => ("user_modified", "user"),
             Self::PasswordUpdated => ("user_updated_password", "user"),
@@ -43,7 +46,7 @@ impl Action<'_> {
 
     fn traits(self) -> Option<Value> {
         match self {
-            Self::Created(user) | Self::ModifiedByAdmin(user) | Self::Deleted(user) => {
+            Self::Created(user) | Self::Invited(user) | Self::ModifiedByAdmin(user) | Self::Deleted(user) => {
                 Some(json!({ "user_id": user.id, "user_email": user.email, "user_phone": user.phone }))
             }
             _ => None,

@@ -128,13 +128,16 @@ fn verified(headers: &HeaderMap, auth: &Auth) -> Result<Arc<Claims>> {
         .filter(|(scheme, token)| scheme.eq_ignore_ascii_case("bearer") && !token.contains(' ') && !token.is_empty())
         .map(|(_, token)| token)
         .ok_or(Error::NoAuthorization)?;
-    let refused =
-        |why: String| Error::BadJwt(format!("invalid JWT: unable to parse or verify signature, {why}"));
+    let refused = |why: String| Error::BadJwt(format!("invalid JWT: unable to parse or verify signature, {why}"));
     let claims = auth.keys.verify(token).map_err(|error| refused(error.to_string()))?;
     if claims.expired(0) {
         return Err(refused("token has invalid claims: token is expired".into()));
     }
-    if claims.get("nbf").and_then(Value::as_f64).is_some_and(|start| start > now() as f64) {
+    if claims
+        .get("nbf")
+        .and_then(Value::as_f64)
+        .is_some_and(|start| start > now() as f64)
+    {
         return Err(refused("token has invalid claims: token is not valid yet".into()));
     }
     Ok(claims)

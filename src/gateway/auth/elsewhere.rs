@@ -7,20 +7,32 @@ use super::{Auth, error::Error};
 /// The routes that answer "not here".
 pub fn router() -> Router<Auth> {
     let mail = || async {
-        off("feature_disabled", StatusCode::UNPROCESSABLE_ENTITY, "This server sends no mail")
+        off(
+            "feature_disabled",
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "This server sends no mail",
+        )
     };
     let factors = || async {
         let message = "Multi-factor authentication is not available on this server";
         off("feature_disabled", StatusCode::UNPROCESSABLE_ENTITY, message)
     };
     let linking = || async {
-        off("manual_linking_disabled", StatusCode::NOT_FOUND, "Manual linking is disabled")
+        off(
+            "manual_linking_disabled",
+            StatusCode::NOT_FOUND,
+            "Manual linking is disabled",
+        )
     };
     let provider = || async { Error::validation("Unsupported provider: provider is not enabled") };
     let saml = || async { off("saml_provider_disabled", StatusCode::NOT_FOUND, "SAML 2.0 is disabled") };
     let passkeys = || async { off("passkey_disabled", StatusCode::NOT_FOUND, "Passkeys are disabled") };
     let oauth = || async {
-        off("feature_disabled", StatusCode::NOT_FOUND, "OAuth server is not available on this server")
+        off(
+            "feature_disabled",
+            StatusCode::NOT_FOUND,
+            "OAuth server is not available on this server",
+        )
     };
     Router::new()
         .route("/recover", any(mail))

@@ -72,6 +72,9 @@ pub enum Error {
     /// A grant the token endpoint does not know.
     #[error("unsupported_grant_type")]
     GrantType,
+    /// A code of a flow that was never begun, or is over.
+    #[error("invalid flow state, no valid flow state found")]
+    FlowStateNotFound,
     /// A right password, but the address was never confirmed.
     #[error("Email not confirmed")]
     EmailNotConfirmed,
@@ -96,6 +99,9 @@ pub enum Error {
     /// Anonymous users are not wanted.
     #[error("Anonymous sign-ins are disabled")]
     AnonymousDisabled,
+    /// A one-time code that is wrong, spent or too old.
+    #[error("{0}")]
+    OtpExpired(&'static str),
     /// No text messages are sent, so nobody signs in by phone: 400 at sign-up, 422 elsewhere.
     #[error("Unsupported phone provider")]
     PhoneDisabled(StatusCode),
@@ -195,7 +201,8 @@ impl Error {
         Self::Unexpected(Arc::new(error.into()))
     }
 
-    fn status_and_code(&self) -> (StatusCode, &'static str) {
+    /// How the wire says it: the status, and the code that programs compare.
+    pub fn status_and_code(&self) -> (StatusCode, &'static str) {
         const BAD: StatusCode = StatusCode::BAD_REQUEST;
         const FORBIDDEN: StatusCode = StatusCode::FORBIDDEN;
         const UNPROCESSABLE: StatusCode = StatusCode::UNPROCESSABLE_ENTITY;
@@ -216,6 +223,7 @@ impl Error {
             Self::Banned(status) => (*status, "user_banned"),
             Self::UserNotFound => (StatusCode::NOT_FOUND, "user_not_found"),
             Self::Credentials | Self::GrantType => (BAD, "invalid_credentials"),
+            Self::FlowStateNotFound => (StatusCode::NOT_FOUND, "flow_state_not_found"),
             Self::EmailNotConfirmed => (BAD, "email_not_confirmed"),
             Self::NoRefreshToken => (BAD, "validation_failed"),
             Self::RefreshTokenNotFound => (BAD, "refresh_token_not_found"),
@@ -224,6 +232,7 @@ impl Error {
             Self::Conflict => (StatusCode::CONFLICT, "conflict"),
             Self::SignupDisabled => (UNPROCESSABLE, "signup_disabled"),
             Self::AnonymousDisabled => (UNPROCESSABLE, "anonymous_provider_disabled"),
+            Self::OtpExpired(_) => (FORBIDDEN, "otp_expired"),
             Self::PhoneDisabled(status) => (*status, "phone_provider_disabled"),
             Self::UserExists => (UNPROCESSABLE, "user_already_exists"),
             Self::EmailExists => (UNPROCESSABLE, "email_exists"),

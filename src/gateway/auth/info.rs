@@ -12,14 +12,36 @@ use super::Auth;
 
 /// Providers a client may ask about; none of them is here.
 const ELSEWHERE: [&str; 22] = [
-    "apple", "azure", "bitbucket", "discord", "facebook", "figma", "fly", "github", "gitlab", "google", "kakao",
-    "keycloak", "linkedin", "linkedin_oidc", "notion", "slack", "slack_oidc", "snapchat", "spotify", "twitch",
-    "twitter", "workos",
+    "apple",
+    "azure",
+    "bitbucket",
+    "discord",
+    "facebook",
+    "figma",
+    "fly",
+    "github",
+    "gitlab",
+    "google",
+    "kakao",
+    "keycloak",
+    "linkedin",
+    "linkedin_oidc",
+    "notion",
+    "slack",
+    "slack_oidc",
+    "snapchat",
+    "spotify",
+    "twitch",
+    "twitter",
+    "workos",
 ];
 
 /// `GET /settings`: what a login form may offer.
 pub async fn settings(State(auth): State<Auth>) -> Json<Value> {
-    let mut external: Value = ELSEWHERE.iter().map(|name| ((*name).to_owned(), Value::Bool(false))).collect();
+    let mut external: Value = ELSEWHERE
+        .iter()
+        .map(|name| ((*name).to_owned(), Value::Bool(false)))
+        .collect();
     external["zoom"] = false.into();
     external["phone"] = false.into();
     external["email"] = true.into();

@@ -1,9 +1,6 @@
 //! `POST /logout`: the end of sessions.
 
-use axum::{
-    extract::State,
-    http::StatusCode,
-};
+use axum::{extract::State, http::StatusCode};
 use serde::Deserialize;
 
 use super::{

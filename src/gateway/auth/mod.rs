@@ -6,12 +6,14 @@
 //! | `POST /token` | [`token`] |
 //! | `GET`, `PUT /user` | [`account`] |
 //! | `POST /logout` | [`logout`] |
-//! | `/admin/users` | [`admin`] |
+//! | `/verify` | [`verify`] |
+//! | `/admin/users`, `/admin/generate_link` | [`admin`] |
 //! | `/settings`, `/health`, `/.well-known` | [`info`] |
 //! | what Supabase has and this server has not | [`elsewhere`] |
 //!
 //! A route reads its [`request`] and the [`bearer`] of its token, changes a [`user`] or a [`session`], and answers
-//! with one of them or an [`error`]. No mail is sent, so an address counts as confirmed when it is given.
+//! with one of them or an [`error`]. No mail is sent, so an address counts as confirmed
+//! when it is given; whoever holds the service key can have links made, and send them himself.
 
 use std::{sync::Arc, time::Duration};
 
@@ -29,6 +31,7 @@ use super::{Context, keys::Keys};
 use crate::{db::Login, health::Part, shutdown::Shutdown};
 use error::Error;
 use password::Passwords;
+pub use redirect::Destinations;
 
 mod account;
 mod address;
@@ -39,13 +42,16 @@ mod elsewhere;
 mod error;
 mod info;
 mod logout;
+mod one_time;
 mod password;
 mod pkce;
+mod redirect;
 mod request;
 mod session;
 mod signup;
 mod token;
 mod user;
+mod verify;
 
 /// Whom tokens are for, unless a request says otherwise.
 const AUDIENCE: &str = "authenticated";
@@ -66,6 +72,10 @@ pub struct Settings {
     pub refresh_reuse_interval: Duration,
     /// The shortest password accepted, in characters.
     pub min_password_length: usize,
+    /// How long a one-time code is valid.
+    pub code_lifetime: Duration,
+    /// Where links may lead.
+    pub destinations: Destinations,
     /// Connections to the database, at most.
     pub max_connections: u32,
 }
@@ -78,6 +88,8 @@ impl Default for Settings {
             token_lifetime: 3_600,
             refresh_reuse_interval: Duration::from_secs(10),
             min_password_length: 6,
+            code_lifetime: Duration::from_secs(3_600),
+            destinations: Destinations::default(),
             max_connections: 10,
         }
     }
@@ -137,6 +149,7 @@ pub async fn router(context: Context, settings: Settings) -> anyhow::Result<Rout
         .route("/token", post(token::token))
         .route("/user", get(account::show).put(account::update))
         .route("/logout", post(logout::logout))
+        .route("/verify", get(verify::follow).post(verify::redeem))
         .route("/settings", get(info::settings))
         .route("/health", get(info::health))
         .route("/.well-known/jwks.json", get(info::jwks))

@@ -114,7 +114,12 @@ mod tests {
         // bcrypt itself would not see the difference
         assert!(!passwords.matches(format!("{longest}y"), Some(hash)).await.unwrap());
         assert!(!passwords.matches("any".into(), None).await.unwrap());
-        assert!(!passwords.matches("any".into(), Some("$argon2id$...".into())).await.unwrap());
+        assert!(
+            !passwords
+                .matches("any".into(), Some("$argon2id$...".into()))
+                .await
+                .unwrap()
+        );
         assert!(passwords.hash("x".repeat(MAX_LENGTH + 1)).await.is_err());
         assert!(passwords.hash("with\0nul".into()).await.is_err());
     }
@@ -123,8 +128,12 @@ mod tests {
     async fn hashes_made_by_others_match() {
         let passwords = Passwords::new().await.unwrap();
         // pgcrypto's crypt('secret', gen_salt('bf'))
-        let seeded = bcrypt::hash_with_result("secret", 6).unwrap().format_for_version(Version::TwoA);
-        let other = bcrypt::hash_with_result("secret", 4).unwrap().format_for_version(Version::TwoB);
+        let seeded = bcrypt::hash_with_result("secret", 6)
+            .unwrap()
+            .format_for_version(Version::TwoA);
+        let other = bcrypt::hash_with_result("secret", 4)
+            .unwrap()
+            .format_for_version(Version::TwoB);
         for hash in [seeded, other] {
             assert!(is_hash(&hash));
             assert!(passwords.matches("secret".into(), Some(hash)).await.unwrap());

@@ -31,7 +31,9 @@ impl Challenge {
             }
         };
         if !(43..=128).contains(&challenge.len()) {
-            return Err(Error::validation("code challenge has to be between 43 and 128 characters"));
+            return Err(Error::validation(
+                "code challenge has to be between 43 and 128 characters",
+            ));
         }
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._~-".contains(&byte);
         if !challenge.bytes().all(allowed) {

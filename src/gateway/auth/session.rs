@@ -21,19 +21,19 @@ use crate::gateway::keys::now;
 
 /// How a user proved who he is; the claim `amr` says it.
 #[derive(Clone, Copy, Debug)]
-pub enum Method {
-    /// By a password.
-    Password,
+pub enum Method<'a> {
+    /// By the password of this hash.
+    Password(&'a str),
     /// By nothing; the user is whoever holds the token.
     Anonymous,
     /// By a code or link from a mail.
     Otp,
 }
 
-impl Method {
+impl Method<'_> {
     fn as_str(self) -> &'static str {
         match self {
-            Self::Password => "password",
+            Self::Password(_) => "password",
             Self::Anonymous => "anonymous",
             Self::Otp => "otp",
         }
@@ -43,14 +43,14 @@ impl Method {
 /// The answer to every sign-in: tokens, and whose they are.
 #[derive(Debug, Serialize)]
 pub struct Tokens {
-    access_token: String,
-    token_type: &'static str,
+    pub access_token: String,
+    pub token_type: &'static str,
     /// Seconds.
-    expires_in: i64,
+    pub expires_in: i64,
     /// Seconds since 1970.
-    expires_at: i64,
-    refresh_token: String,
-    user: User,
+    pub expires_at: i64,
+    pub refresh_token: String,
+    pub user: User,
     /// Set where the password was right but would not be accepted today.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weak_password: Option<WeakPassword>,
@@ -63,13 +63,6 @@ pub struct Tokens {
 pub struct WeakPassword {
     pub message: String,
     pub reasons: Vec<&'static str>,
-}
-
-impl Tokens {
-    /// Whose they are.
-    pub fn user(&self) -> &User {
-        &self.user
-    }
 }
 
 impl IntoResponse for Tokens {
@@ -116,28 +109,36 @@ impl Auth {
     /// Starts a session of a user.
     ///
     /// # Errors
-    /// When the user is gone meanwhile, or the database fails.
+    /// When the user is gone, banned or of another password meanwhile, or the database fails.
     pub async fn start_session(
         &self,
         connection: &mut PgConnection,
         user: Uuid,
-        method: Method,
+        method: Method<'_>,
         origin: &Origin,
     ) -> Result<Tokens> {
         let session = Uuid::new_v4();
         let refresh_token = refresh_token();
-        sqlx::query(include_str!("../../../sql/gateway/auth_start_session.sql"))
+        let hash = match method {
+            Method::Password(hash) => Some(hash),
+            Method::Anonymous | Method::Otp => None,
+        };
+        let started = sqlx::query(include_str!("../../../sql/gateway/auth_start_session.sql"))
             .bind(user)
             .bind(session)
             .bind(&origin.user_agent)
             .bind(&origin.ip)
             .bind(method.as_str())
             .bind(&refresh_token)
+            .bind(hash)
             .execute(&mut *connection)
             .await
             .map_err(Error::database("Database error granting user"))?;
+        if started.rows_affected() == 0 {
+            return Err(Error::Credentials);
+        }
         let tokens = self.tokens(&mut *connection, user, session, refresh_token).await?;
-        audit::record(connection, Action::Login, Some(tokens.user()), origin).await?;
+        audit::record(connection, Action::Login, Some(&tokens.user), origin).await?;
         Ok(tokens)
     }
 
@@ -209,7 +210,10 @@ pub enum Ending {
 /// When the database fails.
 pub async fn end(connection: &mut PgConnection, user: Uuid, ending: Ending) -> Result<()> {
     let (statement, session) = match ending {
-        Ending::All => ("delete from sessions where user_id = $1 and id is distinct from $2", None),
+        Ending::All => (
+            "delete from sessions where user_id = $1 and id is distinct from $2",
+            None,
+        ),
         Ending::One(id) => ("delete from sessions where user_id = $1 and id = $2", Some(id)),
         Ending::Others(id) => ("delete from sessions where user_id = $1 and id <> $2", Some(id)),
     };

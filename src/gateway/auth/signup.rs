@@ -71,11 +71,14 @@ pub async fn sign_up(
     new.identity_data = data;
     new.email = Some(email);
     new.email_confirmed = true;
-    new.password_hash = Some(auth.passwords.hash(password).await?);
-    create(&auth, new, Method::Password, &origin).await.map_err(|error| match error {
-        Error::EmailExists => Error::UserExists,
-        error => error,
-    })
+    let hash = auth.passwords.hash(password).await?;
+    new.password_hash = Some(hash.clone());
+    create(&auth, new, Method::Password(&hash), &origin)
+        .await
+        .map_err(|error| match error {
+            Error::EmailExists => Error::UserExists,
+            error => error,
+        })
 }
 
 async fn anonymous(auth: &Auth, origin: &Origin, audience: &str, data: Object) -> Result<Tokens> {
@@ -87,13 +90,13 @@ async fn anonymous(auth: &Auth, origin: &Origin, audience: &str, data: Object) -
     create(auth, new, Method::Anonymous, origin).await
 }
 
-async fn create(auth: &Auth, new: NewUser, method: Method, origin: &Origin) -> Result<Tokens> {
+async fn create(auth: &Auth, new: NewUser, method: Method<'_>, origin: &Origin) -> Result<Tokens> {
     let failed = || Error::database("Database error saving new user");
     let id = new.id;
     let mut transaction = auth.pool.begin().await.map_err(failed())?;
     new.create(&mut transaction).await?;
     let tokens = auth.start_session(&mut transaction, id, method, origin).await?;
-    audit::record(&mut transaction, Action::SignedUp, Some(tokens.user()), origin).await?;
+    audit::record(&mut transaction, Action::SignedUp, Some(&tokens.user), origin).await?;
     transaction.commit().await.map_err(failed())?;
     Ok(tokens)
 }

@@ -39,6 +39,8 @@ pub async fn token(
             Ok(tokens.into_response())
         }
         "refresh_token" => by_refresh_token(&auth, &origin, shown).await,
+        // redeems what a provider or a mail brought, and here neither does
+        "pkce" => Err(Error::FlowStateNotFound),
         _ => Err(Error::GrantType),
     }
 }
@@ -68,14 +70,14 @@ async fn by_password(auth: &Auth, origin: &Origin, audience: &str, shown: Shown)
     };
     let password = shown.password.unwrap_or_default();
     let weak = password::check(&password, auth.settings.min_password_length);
-    let (user, hash) = match user::by_email(&auth.pool, &email, audience).await? {
-        Some((user, hash)) => (Some(user), hash),
-        None => (None, None),
-    };
-    if !auth.passwords.matches(password, hash).await? {
+    let (user, hash) = user::by_email(&auth.pool, &email, audience).await?.unzip();
+    let hash = hash.flatten();
+    if !auth.passwords.matches(password, hash.clone()).await? {
         return Err(Error::Credentials);
     }
-    let user = user.ok_or(Error::Credentials)?;
+    let (Some(user), Some(hash)) = (user, hash) else {
+        return Err(Error::Credentials);
+    };
     if user.banned {
         return Err(Error::Banned(StatusCode::BAD_REQUEST));
     }
@@ -85,7 +87,7 @@ async fn by_password(auth: &Auth, origin: &Origin, audience: &str, shown: Shown)
     let failed = || Error::database("Database error granting user");
     let mut transaction = auth.pool.begin().await.map_err(failed())?;
     let mut tokens = auth
-        .start_session(&mut transaction, user.id, Method::Password, origin)
+        .start_session(&mut transaction, user.id, Method::Password(&hash), origin)
         .await?;
     transaction.commit().await.map_err(failed())?;
     if let Err(Error::WeakPassword { message, reasons }) = weak {
@@ -142,7 +144,7 @@ async fn by_refresh_token(auth: &Auth, origin: &Origin, shown: Shown) -> Result<
     };
     let prefix: String = issued.chars().take(5).collect();
     let tokens = auth.tokens(&mut transaction, user, session, issued).await?;
-    audit::record(&mut transaction, Action::TokenRefreshed, Some(tokens.user()), origin).await?;
+    audit::record(&mut transaction, Action::TokenRefreshed, Some(&tokens.user), origin).await?;
     transaction.commit().await.map_err(failed())?;
     let mut response = tokens.into_response();
     let headers = response.headers_mut();

@@ -3,7 +3,9 @@
 
 use std::{
     fmt::Write as _,
+    fs::DirBuilder,
     ops::Range,
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -21,9 +23,10 @@ use uuid::Uuid;
 
 use super::error::{Error, Result};
 
-/// Bytes held in memory before a part is written; S3 takes no smaller parts.
-const PART: usize = 5 << 20;
-/// Parts written at once, so that an upload holds `PART * 2` in memory at most.
+/// Bytes gathered before they are written: many uploads at once must not fill the memory. (S3 would take no parts
+/// below 5 MiB.)
+const PART: usize = 256 << 10;
+/// Parts being written while the next is gathered.
 const PARTS_AT_ONCE: usize = 1;
 /// A client that sends nothing for this long has gone.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -45,13 +48,17 @@ pub struct Written {
 }
 
 impl Blobs {
-    /// Blobs in a folder, which is made if missing. A blob that was written survives the machine's power.
+    /// Blobs in a folder, which is made if missing, for this account's eyes only. A blob once written outlives a
+    /// power failure.
     ///
     /// # Errors
     /// When the folder cannot be made.
     pub fn in_folder(folder: &Path) -> anyhow::Result<Self> {
         let explain = || format!("use {} for uploaded files", folder.display());
-        std::fs::create_dir_all(folder).with_context(explain)?;
+        if !folder.exists() {
+            std::fs::create_dir_all(folder.parent().unwrap_or(folder)).with_context(explain)?;
+            DirBuilder::new().mode(0o700).create(folder).with_context(explain)?;
+        }
         let store = LocalFileSystem::new_with_prefix(folder)
             .with_context(explain)?
             .with_fsync(true);
@@ -117,7 +124,7 @@ impl Blobs {
         Ok(Written { size, etag })
     }
 
-    /// A blob's bytes, all or a range of them.
+    /// A blob's bytes, all or a range of them, and how many they are.
     ///
     /// # Errors
     /// [`Error::NoSuchBlob`] if it is missing.
@@ -125,13 +132,14 @@ impl Blobs {
         &self,
         version: Uuid,
         range: Option<Range<u64>>,
-    ) -> Result<BoxStream<'static, object_store::Result<Bytes>>> {
+    ) -> Result<(u64, BoxStream<'static, object_store::Result<Bytes>>)> {
         let options = GetOptions {
             range: range.map(GetRange::Bounded),
             ..GetOptions::default()
         };
         let found = self.store.get_opts(&location(version), options).await;
-        Ok(found.map_err(missing)?.into_stream())
+        let found = found.map_err(missing)?;
+        Ok((found.range.end - found.range.start, found.into_stream()))
     }
 
     /// A blob's size in bytes.
@@ -223,7 +231,7 @@ mod tests {
     }
 
     async fn read(blobs: &Blobs, version: Uuid, range: Option<Range<u64>>) -> Vec<u8> {
-        let mut stream = blobs.read(version, range).await.unwrap();
+        let (_, mut stream) = blobs.read(version, range).await.unwrap();
         let mut bytes = Vec::new();
         while let Some(chunk) = stream.next().await {
             bytes.extend(chunk.unwrap());

@@ -100,6 +100,23 @@ fn refusal(place: &str, reason: &str) -> String {
     }
 }
 
+/// A whole number, or one in a string: some client libraries write it so.
+///
+/// # Errors
+/// When it is neither.
+pub fn whole_number<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<i64, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Number(i64),
+        Text(String),
+    }
+    match Written::deserialize(deserializer)? {
+        Written::Number(number) => Ok(number),
+        Written::Text(text) => text.parse().map_err(serde::de::Error::custom),
+    }
+}
+
 /// Tells a field that is null (`Some(None)`) from one that is absent (`None`).
 ///
 /// # Errors

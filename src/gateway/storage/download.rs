@@ -143,18 +143,19 @@ pub async fn respond(
         _ => None,
     };
     let mut status = StatusCode::OK;
-    let mut length = size;
     if let Some(range) = &range {
         status = StatusCode::PARTIAL_CONTENT;
-        length = range.end - range.start;
         let shown = format!("bytes {}-{}/{size}", range.start, range.end - 1);
         insert(&mut headers, header::CONTENT_RANGE, &shown);
     }
-    headers.insert(header::CONTENT_LENGTH, length.into());
-    let body = match answer {
-        Answer::Bytes => Body::from_stream(storage.blobs.read(version, range).await?),
-        Answer::Headers | Answer::Info => Body::empty(),
+    let (length, body) = match answer {
+        Answer::Bytes => {
+            let (length, bytes) = storage.blobs.read(version, range).await?;
+            (length, Body::from_stream(bytes))
+        }
+        Answer::Headers | Answer::Info => (size, Body::empty()),
     };
+    headers.insert(header::CONTENT_LENGTH, length.into());
     Ok((status, headers, body).into_response())
 }
 

@@ -57,9 +57,17 @@ async fn dispatch(storage: &Arc<Storage>, request: Request) -> Result<Response> 
         (&Method::GET | &Method::HEAD, ["object", "info", bucket, key @ ..]) if !key.is_empty() => {
             read(Access::PublicOrAuthenticated, Answer::info(&head.method), bucket, key)
         }
-        (&Method::GET, ["object", "sign", bucket, key @ ..]) if !key.is_empty() => {
+        (&Method::GET | &Method::HEAD, ["object", "sign", bucket, key @ ..]) if !key.is_empty() => {
             let query = body::query(query)?;
-            return signed::download(storage, &call, &decode(bucket)?, &decode(&key.join("/"))?, query).await;
+            return signed::download(
+                storage,
+                &call,
+                Answer::content(&head.method),
+                &decode(bucket)?,
+                &decode(&key.join("/"))?,
+                query,
+            )
+            .await;
         }
         (&Method::GET | &Method::HEAD, ["object", bucket, key @ ..]) if !key.is_empty() => read(
             Access::PublicOrAuthenticated,

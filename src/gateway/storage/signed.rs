@@ -13,6 +13,7 @@ use time::OffsetDateTime;
 
 use super::{
     Storage,
+    body::whole_number,
     call::{self, Call, Identity},
     download::{Answer, respond},
     error::{Error, Result},
@@ -57,7 +58,7 @@ struct UploadToken<'a> {
 /// The body of `POST /object/sign/{bucket}/{key}`.
 #[derive(Debug, Deserialize)]
 pub struct Signing {
-    #[serde(rename = "expiresIn")]
+    #[serde(rename = "expiresIn", deserialize_with = "whole_number")]
     expires_in: i64,
 }
 
@@ -82,7 +83,7 @@ pub async fn download_url(
 /// The body of `POST /object/sign/{bucket}`.
 #[derive(Debug, Deserialize)]
 pub struct SigningMany {
-    #[serde(rename = "expiresIn")]
+    #[serde(rename = "expiresIn", deserialize_with = "whole_number")]
     expires_in: i64,
     paths: Vec<String>,
 }
@@ -124,15 +125,22 @@ pub struct SignedQuery {
     download: Option<String>,
 }
 
-/// `GET /object/sign/{bucket}/{key}`
-pub async fn download(storage: &Storage, call: &Call, bucket: &str, key: &str, query: SignedQuery) -> Result<Response> {
+/// `GET` and `HEAD /object/sign/{bucket}/{key}`
+pub async fn download(
+    storage: &Storage,
+    call: &Call,
+    answer: Answer,
+    bucket: &str,
+    key: &str,
+    query: SignedQuery,
+) -> Result<Response> {
     let claims = storage.permitted(&query.token, Scope::Download, bucket, key)?;
     let object = objects::find(&storage.pool, bucket, key).await?;
     let expires = claims
         .expiry()
         .and_then(|expiry| OffsetDateTime::from_unix_timestamp(expiry).ok());
     let save_as = query.download.as_deref();
-    respond(storage, call.headers(), &object, Answer::Bytes, save_as, expires).await
+    respond(storage, call.headers(), &object, answer, save_as, expires).await
 }
 
 /// `POST /object/upload/sign/{bucket}/{key}`: policies are asked now, not when the bytes come.

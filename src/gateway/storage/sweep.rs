@@ -11,7 +11,7 @@ use crate::{health::Part, shutdown::Shutdown};
 /// Blobs taken at once.
 const BATCH: i64 = 100;
 /// How often to look without being told.
-const INTERVAL: Duration = Duration::from_secs(60);
+const INTERVAL: Duration = Duration::from_secs(15);
 /// How soon to look again after a failure.
 const RETRY: Duration = Duration::from_secs(2);
 

@@ -13,6 +13,7 @@ use time::OffsetDateTime;
 
 use super::{
     Storage,
+    buckets::Bucket,
     call::{Call, Identity, owner_uuid},
     error::{Error, Result},
     names::check_key,
@@ -36,6 +37,7 @@ pub async fn r#move(storage: &Storage, call: &Call, wanted: Move) -> Result<Resp
     let owner = call.subject()?;
     let bucket = wanted.destination_bucket.as_deref().unwrap_or(&wanted.bucket_id);
     let moved = Json(json!({ "message": "Successfully moved" })).into_response();
+    let destination = storage.bucket(bucket).await?;
     let mut transaction = call
         .begin(&storage.pool, Identity::Caller, "storage.object.move")
         .await?;
@@ -43,7 +45,9 @@ pub async fn r#move(storage: &Storage, call: &Call, wanted: Move) -> Result<Resp
     if bucket == wanted.bucket_id && wanted.destination_key == wanted.source_key {
         return Ok(moved);
     }
-    storage.check_transfer(&source, bucket, &wanted.destination_key).await?;
+    if bucket != wanted.bucket_id {
+        storage.check_transfer(&source, &destination, &wanted.destination_key)?;
+    }
     let updated = sqlx::query(include_str!("../../../sql/gateway/storage_move_object.sql"))
         .bind(source.id)
         .bind(bucket)
@@ -97,7 +101,7 @@ pub async fn copy(storage: &Arc<Storage>, call: &Arc<Call>, wanted: Copy) -> Res
         owner: call.subject()?.map(str::to_owned),
         existing: Existing::asked(call),
     };
-    storage.check_transfer(&source, &target.bucket, &target.key).await?;
+    storage.check_transfer(&source, &storage.bucket(&target.bucket).await?, &target.key)?;
     let mut facts = source.facts();
     facts.last_modified = Some(iso(OffsetDateTime::now_utc()));
     let description = Description {
@@ -140,11 +144,10 @@ fn replace_metadata(source: &mut Object, call: &Call, given: NewMetadata) -> Res
 
 impl Storage {
     /// Refuses what the destination's bucket does not take: its limits hold for every way in.
-    async fn check_transfer(&self, source: &Object, bucket: &str, key: &str) -> Result<()> {
-        let bucket = self.bucket(bucket).await?;
+    fn check_transfer(&self, source: &Object, bucket: &Bucket, key: &str) -> Result<()> {
         let facts = source.facts();
         bucket.check_type(key, facts.mimetype.as_deref().unwrap_or("application/octet-stream"))?;
-        if facts.size.is_some_and(|size| size > self.limit(&bucket, key)) {
+        if facts.size.is_some_and(|size| size > self.limit(bucket, key)) {
             return Err(Error::EntityTooLarge);
         }
         Ok(())

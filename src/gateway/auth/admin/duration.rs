@@ -18,7 +18,9 @@ pub fn seconds(text: &str) -> Option<f64> {
         let number = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
         let amount: f64 = rest[..number].parse().ok()?;
         rest = &rest[number..];
-        let unit = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
+        let unit = rest
+            .find(|c: char| c.is_ascii_digit() || c == '.')
+            .unwrap_or(rest.len());
         total += amount
             * match &rest[..unit] {
                 "ns" => 1e-9,
@@ -50,7 +52,9 @@ mod tests {
 
     #[test]
     fn refuses_the_rest() {
-        for text in ["", "-", "24", "h", "1d", "1h2", ".s", "1..5s", "forever", "9999999h", "1 h"] {
+        for text in [
+            "", "-", "24", "h", "1d", "1h2", ".s", "1..5s", "forever", "9999999h", "1 h",
+        ] {
             assert_eq!(seconds(text), None, "{text:?}");
         }
     }

@@ -51,7 +51,11 @@ pub async fn list(
     let ascending = match listing.sort.trim().to_ascii_lowercase().as_str() {
         "" | "created_at" | "created_at desc" => false,
         "created_at asc" => true,
-        _ => return Err(Error::validation("Bad Sort Parameters: bad field for sort, or direction not asc or desc")),
+        _ => {
+            return Err(Error::validation(
+                "Bad Sort Parameters: bad field for sort, or direction not asc or desc",
+            ));
+        }
     };
     let audience = request::audience(&headers).unwrap_or(AUDIENCE);
     let wanted = Page {
@@ -146,10 +150,13 @@ impl Request {
 
     /// The hash to keep, of the password or as it was brought along.
     async fn hash(&self, auth: &Auth) -> Result<Option<String>> {
-        match (self.password.as_deref().filter(|text| !text.is_empty()), &self.password_hash) {
-            (Some(_), Some(_)) => {
-                Err(Error::validation("Only a password or a password hash should be provided"))
-            }
+        match (
+            self.password.as_deref().filter(|text| !text.is_empty()),
+            &self.password_hash,
+        ) {
+            (Some(_), Some(_)) => Err(Error::validation(
+                "Only a password or a password hash should be provided",
+            )),
             (None, Some(hash)) if password::is_hash(hash) => Ok(Some(hash.clone())),
             (None, Some(_)) => Err(Error::validation("Unsupported password hash: bcrypt is supported")),
             (Some(password), None) => {
@@ -170,9 +177,15 @@ pub async fn create(
     Body(request): Body<Request>,
 ) -> Result<Json<User>> {
     if request.email.is_none() && request.phone.is_none() {
-        return Err(Error::validation("Cannot create a user without either an email or phone"));
+        return Err(Error::validation(
+            "Cannot create a user without either an email or phone",
+        ));
     }
-    let audience = request.aud.as_deref().or(request::audience(&headers)).unwrap_or(AUDIENCE);
+    let audience = request
+        .aud
+        .as_deref()
+        .or(request::audience(&headers))
+        .unwrap_or(AUDIENCE);
     let mut new = NewUser::of(audience);
     if let Some(id) = &request.id {
         let id = id.parse().ok().filter(|id: &Uuid| !id.is_nil());
@@ -218,7 +231,9 @@ pub async fn update(
 ) -> Result<Json<User>> {
     let email = request.email.as_deref().map(address::email).transpose()?;
     if let Some(email) = &email
-        && user::by_email(&auth.pool, email, &user.aud).await?.is_some_and(|(other, _)| other.id != user.id)
+        && user::by_email(&auth.pool, email, &user.aud)
+            .await?
+            .is_some_and(|(other, _)| other.id != user.id)
     {
         return Err(Error::EmailExists);
     }
@@ -248,7 +263,9 @@ pub async fn update(
     if new_password {
         session::end(&mut transaction, user.id, Ending::All).await?;
     }
-    let (user, _) = user::by_id(&mut *transaction, user.id).await?.ok_or(Error::UserNotFound)?;
+    let (user, _) = user::by_id(&mut *transaction, user.id)
+        .await?
+        .ok_or(Error::UserNotFound)?;
     audit::record(&mut transaction, Action::ModifiedByAdmin(&user), None, &origin).await?;
     transaction.commit().await.map_err(failed())?;
     Ok(Json(user))
@@ -294,7 +311,9 @@ impl FromRequestParts<Auth> for Named {
 
     async fn from_request_parts(parts: &mut Parts, auth: &Auth) -> Result<Self> {
         let no_id = || Error::NoUuid("user_id");
-        let Path(id) = Path::<String>::from_request_parts(parts, auth).await.map_err(|_| no_id())?;
+        let Path(id) = Path::<String>::from_request_parts(parts, auth)
+            .await
+            .map_err(|_| no_id())?;
         let id = id.parse().map_err(|_| no_id())?;
         let (user, _) = user::by_id(&auth.pool, id).await?.ok_or(Error::UserNotFound)?;
         Ok(Self(user))

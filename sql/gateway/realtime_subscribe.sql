@@ -1,0 +1,13 @@
+-- Shows a channel's subscriptions ($3, a list of them) by claims $2 under the id $1.
+insert into realtime.subscription (subscription_id, entity, filters, claims, action_filter, selected_columns)
+select
+  $1,
+  wanted.entity::oid::regclass,
+  array(
+    select row(filter ->> 'column', filter ->> 'op', filter ->> 'value', (filter ->> 'negate')::boolean)::realtime.user_defined_filter
+    from jsonb_array_elements(wanted.filters) as filter
+  ),
+  $2::jsonb,
+  wanted.event,
+  wanted.columns
+from jsonb_to_recordset($3::jsonb) as wanted (entity bigint, filters jsonb, event text, columns text[])

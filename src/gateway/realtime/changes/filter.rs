@@ -1,0 +1,380 @@
+//! Filters of subscriptions: `column=[not.]op.value`, several separated by commas and all to hold.
+//!
+//! What a text comparison decides exactly is decided here. Everything that needs Postgres' own idea of a type
+//! (order of text, equality of numerics, regular expressions) is [`Verdict::Ask`]ed of Postgres.
+
+use std::collections::HashSet;
+
+use super::{
+    pgoutput::{Cell, Relation},
+    types::Type,
+};
+
+/// Values an `in` may list.
+pub const MAX_VALUES: usize = 100;
+
+/// An operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Op {
+    /// `=`
+    Eq,
+    /// `<>`
+    Neq,
+    /// `<`
+    Lt,
+    /// `<=`
+    Lte,
+    /// `>`
+    Gt,
+    /// `>=`
+    Gte,
+    /// `= any`
+    In,
+    /// `like`
+    Like,
+    /// `ilike`
+    Ilike,
+    /// `is`
+    Is,
+    /// `~`
+    Match,
+    /// `~*`
+    Imatch,
+    /// `is distinct from`
+    IsDistinct,
+}
+
+impl Op {
+    const ALL: [(&'static str, Self, &'static str); 13] = [
+        ("eq", Self::Eq, "="),
+        ("neq", Self::Neq, "<>"),
+        ("lt", Self::Lt, "<"),
+        ("lte", Self::Lte, "<="),
+        ("gt", Self::Gt, ">"),
+        ("gte", Self::Gte, ">="),
+        ("in", Self::In, "= any"),
+        ("like", Self::Like, "like"),
+        ("ilike", Self::Ilike, "ilike"),
+        ("is", Self::Is, "is"),
+        ("match", Self::Match, "~"),
+        ("imatch", Self::Imatch, "~*"),
+        ("isdistinct", Self::IsDistinct, "is distinct from"),
+    ];
+
+    /// The operator's name in filters and in `realtime.equality_op`.
+    pub fn name(self) -> &'static str {
+        self.entry().0
+    }
+
+    /// The operator in SQL.
+    pub fn sql(self) -> &'static str {
+        self.entry().2
+    }
+
+    /// Whether the value is a pattern of text, not a value of the column's type.
+    pub fn is_pattern(self) -> bool {
+        matches!(self, Self::Like | Self::Ilike | Self::Match | Self::Imatch)
+    }
+
+    fn entry(self) -> (&'static str, Self, &'static str) {
+        Self::ALL
+            .into_iter()
+            .find(|(_, op, _)| *op == self)
+            .expect("every operator is listed")
+    }
+
+    fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|(each, ..)| *each == name).map(|(_, op, _)| op)
+    }
+}
+
+/// A condition as written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// The column.
+    pub column: String,
+    /// What to compare with.
+    pub op: Op,
+    /// Whether `not.` stands before it.
+    pub negate: bool,
+    /// The value; for `in` a Postgres array literal.
+    pub value: String,
+}
+
+/// Why a filter cannot be read.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum FilterError {
+    /// No `column=op.value`, or no such operator.
+    #[error("Error parsing `filter` params: {0}")]
+    Shape(String),
+    /// `in` without parentheses.
+    #[error("Error parsing `filter` params: `in` filter value must be wrapped by parentheses")]
+    Parentheses,
+    /// A comma with nothing before or behind it.
+    #[error("Error parsing `filter` params: filter must not contain empty segments (check for extra commas)")]
+    EmptySegment,
+}
+
+/// Reads a filter; blank text is no condition.
+///
+/// # Errors
+/// When it does not follow the grammar.
+pub fn parse(text: &str) -> Result<Vec<Written>, FilterError> {
+    if text.trim().is_empty() {
+        return Ok(Vec::new());
+    }
+    segments(text).into_iter().map(condition).collect()
+}
+
+fn condition(segment: &str) -> Result<Written, FilterError> {
+    if segment.trim().is_empty() {
+        return Err(FilterError::EmptySegment);
+    }
+    let shape = || {
+        let parts: Vec<&str> = segment.split('=').collect();
+        FilterError::Shape(format!("{parts:?}"))
+    };
+    let (column, rest) = segment.split_once('=').ok_or_else(shape)?;
+    let (negate, rest) = rest.strip_prefix("not.").map_or((false, rest), |rest| (true, rest));
+    let (op, value) = rest.split_once('.').ok_or_else(shape)?;
+    let op = Op::parse(op).ok_or_else(shape)?;
+    let column = column.trim();
+    if column.is_empty() {
+        return Err(shape());
+    }
+    let value = match op {
+        Op::In => {
+            let list = value.strip_prefix('(').and_then(|rest| rest.strip_suffix(')'));
+            format!("{{{}}}", list.ok_or(FilterError::Parentheses)?)
+        }
+        _ => unquote(value),
+    };
+    Ok(Written {
+        column: column.to_owned(),
+        op,
+        negate,
+        value,
+    })
+}
+
+/// Splits at the commas that stand neither in parentheses nor in quotes. A quote opens only where a value can start.
+fn segments(text: &str) -> Vec<&str> {
+    let (mut parts, mut start, mut depth, mut quoted) = (Vec::new(), 0, 0_u32, false);
+    let (mut before, mut escaped) = ('.', false);
+    for (at, next) in text.char_indices() {
+        match next {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' if quoted => quoted = false,
+            '"' if matches!(before, '.' | '(' | ',') => quoted = true,
+            _ if quoted => {}
+            '(' => depth += 1,
+            ')' => depth = depth.saturating_sub(1),
+            ',' if depth == 0 => {
+                parts.push(&text[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+        before = next;
+    }
+    parts.push(&text[start..]);
+    parts
+}
+
+fn unquote(value: &str) -> String {
+    let Some(inner) = value
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'))
+        .filter(|_| value.len() > 1)
+    else {
+        return value.to_owned();
+    };
+    let mut out = String::with_capacity(inner.len());
+    let mut chars = inner.chars();
+    while let Some(next) = chars.next() {
+        out.push(if next == '\\' { chars.next().unwrap_or('\\') } else { next });
+    }
+    out
+}
+
+/// A condition checked against a table, its value as Postgres prints it.
+#[derive(Clone, Debug)]
+pub struct Condition {
+    /// As written.
+    pub written: Written,
+    /// The column's type when the subscription was made.
+    pub of: std::sync::Arc<Type>,
+    /// For `in`, the values; else the one value.
+    pub values: HashSet<String>,
+}
+
+/// Whether a condition holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It does.
+    Yes,
+    /// It does not.
+    No,
+    /// Postgres knows.
+    Ask,
+}
+
+impl From<bool> for Verdict {
+    fn from(holds: bool) -> Self {
+        if holds { Self::Yes } else { Self::No }
+    }
+}
+
+impl Condition {
+    /// The value that a row must have here, where the condition is one that an index can answer.
+    pub fn equals(&self) -> Option<&str> {
+        let indexable = self.written.op == Op::Eq && !self.written.negate && self.of.equal_as_text;
+        self.values.iter().next().map(String::as_str).filter(|_| indexable)
+    }
+
+    /// The column's value in a row; `None` if the row does not say.
+    pub fn cell<'a>(&self, relation: &Relation, row: &'a [Cell]) -> Option<&'a Cell> {
+        row.get(relation.position(&self.written.column)?)
+            .filter(|cell| **cell != Cell::Unsent)
+    }
+
+    /// Whether it holds for a value.
+    pub fn holds(&self, cell: &Cell) -> Verdict {
+        let op = self.written.op;
+        let Some(text) = cell.text() else {
+            // Of a null only `is` and `isdistinct` know anything.
+            return match op {
+                Op::Is => (matches!(&*self.written.value, "null" | "unknown") != self.written.negate).into(),
+                Op::IsDistinct => (!self.written.negate).into(),
+                _ => Verdict::No,
+            };
+        };
+        let holds = match op {
+            Op::Is => match &*self.written.value {
+                "true" => text == "t",
+                "false" => text == "f",
+                _ => false,
+            },
+            Op::Eq | Op::In if self.of.equal_as_text => self.values.contains(text),
+            Op::Neq | Op::IsDistinct if self.of.equal_as_text => !self.values.contains(text),
+            Op::Lt | Op::Lte | Op::Gt | Op::Gte => {
+                let (Ok(own), Some(Ok(other))) = (
+                    text.parse::<i64>(),
+                    self.values.iter().next().map(|value| value.parse::<i64>()),
+                ) else {
+                    return Verdict::Ask;
+                };
+                if !matches!(&*self.of.name, "int2" | "int4" | "int8") {
+                    return Verdict::Ask;
+                }
+                match op {
+                    Op::Lt => own < other,
+                    Op::Lte => own <= other,
+                    Op::Gt => own > other,
+                    _ => own >= other,
+                }
+            }
+            _ => return Verdict::Ask,
+        };
+        (holds != self.written.negate).into()
+    }
+
+    /// The statement that tells which of the texts `$1` satisfy the condition with value `$2`, by their numbers.
+    pub fn question(&self) -> String {
+        let (of, op) = (&self.of.sql, self.written.op);
+        let (left, right) = match op {
+            Op::In => (format!("each.value::{of}"), format!("($2::text::{of}[])")),
+            _ if op.is_pattern() => ("each.value".to_owned(), "$2::text".to_owned()),
+            _ => (format!("each.value::{of}"), format!("$2::text::{of}")),
+        };
+        let not = if self.written.negate { "not " } else { "" };
+        format!(
+            "select each.number from unnest($1::text[]) with ordinality as each (value, number) \
+             where {not}({left} {} {right})",
+            op.sql()
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::gateway::realtime::changes::types::Form;
+
+    fn written(column: &str, negate: bool, op: Op, value: &str) -> Written {
+        Written {
+            column: column.into(),
+            op,
+            negate,
+            value: value.into(),
+        }
+    }
+
+    #[test]
+    fn filters_are_read() {
+        assert_eq!(parse("id=eq.5"), Ok(vec![written("id", false, Op::Eq, "5")]));
+        assert_eq!(
+            parse("a=not.in.(1,2),b=neq.x.y=z"),
+            Ok(vec![written("a", true, Op::In, "{1,2}"), written("b", false, Op::Neq, "x.y=z")])
+        );
+        assert_eq!(
+            parse(r#"a=eq."x,\"y\"",b=in.("p,q",r)"#),
+            Ok(vec![written("a", false, Op::Eq, "x,\"y\""), written("b", false, Op::In, "{\"p,q\",r}")])
+        );
+        assert_eq!(parse(r#"a=eq.5" nails"#), Ok(vec![written("a", false, Op::Eq, "5\" nails")]));
+        assert_eq!(parse("  "), Ok(vec![]));
+        assert_eq!(parse("a=eq.1,"), Err(FilterError::EmptySegment));
+        assert_eq!(parse("a=in.1,2").unwrap_err(), FilterError::Parentheses);
+        assert_eq!(
+            parse("foo=hey").unwrap_err().to_string(),
+            r#"Error parsing `filter` params: ["foo", "hey"]"#
+        );
+        for bad in ["foo", "a=nope.1", "=eq.1", "a=eq", "\"", ",", "a=not.eq"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    fn holds(name: &str, equal_as_text: bool, filter: &str, cell: Cell) -> Verdict {
+        let of = Type {
+            name: name.into(),
+            sql: format!("pg_catalog.{name}"),
+            form: Form::Text,
+            equal_as_text,
+        };
+        let written = parse(filter).unwrap().remove(0);
+        let values = written.value.trim_matches(['{', '}']).split(',').map(str::to_owned).collect();
+        let condition = Condition {
+            written,
+            of: Arc::new(of),
+            values,
+        };
+        condition.holds(&cell)
+    }
+
+    #[test]
+    fn conditions_hold_as_in_postgres() {
+        let text = |text: &str| Cell::Text(text.to_owned().into());
+        assert_eq!(holds("uuid", true, "a=eq.x", text("x")), Verdict::Yes);
+        assert_eq!(holds("uuid", true, "a=not.eq.x", text("x")), Verdict::No);
+        assert_eq!(holds("uuid", true, "a=not.eq.x", Cell::Null), Verdict::No);
+        assert_eq!(holds("uuid", true, "a=neq.x", text("y")), Verdict::Yes);
+        assert_eq!(holds("int4", true, "a=in.(1,2)", text("2")), Verdict::Yes);
+        assert_eq!(holds("int4", true, "a=not.in.(1,2)", text("3")), Verdict::Yes);
+        assert_eq!(holds("int4", true, "a=gt.9", text("10")), Verdict::Yes);
+        assert_eq!(holds("int4", true, "a=lte.9", text("10")), Verdict::No);
+        assert_eq!(holds("numeric", false, "a=eq.1", text("1.0")), Verdict::Ask);
+        assert_eq!(holds("numeric", false, "a=gt.9", text("10")), Verdict::Ask);
+        assert_eq!(holds("text", true, "a=gt.b", text("c")), Verdict::Ask);
+        assert_eq!(holds("text", true, "a=gt.9", text("10")), Verdict::Ask);
+        assert_eq!(holds("text", true, "a=like.x%", text("xy")), Verdict::Ask);
+        assert_eq!(holds("text", true, "a=is.null", Cell::Null), Verdict::Yes);
+        assert_eq!(holds("text", true, "a=not.is.null", text("x")), Verdict::Yes);
+        assert_eq!(holds("bool", true, "a=is.true", text("t")), Verdict::Yes);
+        assert_eq!(holds("bool", true, "a=is.unknown", Cell::Null), Verdict::Yes);
+        assert_eq!(holds("text", true, "a=isdistinct.x", Cell::Null), Verdict::Yes);
+        assert_eq!(holds("text", true, "a=not.isdistinct.x", text("x")), Verdict::Yes);
+    }
+}

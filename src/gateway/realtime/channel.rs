@@ -1,0 +1,326 @@
+//! A joined channel: what it was joined with, whom it acts for, and what it holds elsewhere.
+
+use std::{
+    collections::HashSet,
+    sync::Arc,
+};
+
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::{
+    Service,
+    authorize::Extension,
+    changes::{Binding, Subscribed},
+    error::ChannelError,
+    hub::{Membership, Rights, Topic},
+    listener::Listener,
+    protocol::Body,
+    token::Token,
+};
+
+/// Ids of bindings are below this.
+const MAX_BINDING_ID: u32 = 1 << 27;
+
+/// What a join asks for. Wrong types are not refused, defaults are used: that is how clients know it.
+#[derive(Debug, Default)]
+struct Config {
+    /// Answer broadcasts.
+    ack: bool,
+    /// Send broadcasts back to their sender.
+    to_itself: bool,
+    private: bool,
+    presence_enabled: bool,
+    presence_key: String,
+    bindings: Vec<Binding>,
+}
+
+/// A joined channel. Dropping it ends everything it holds.
+#[derive(Debug)]
+pub struct Channel {
+    /// Its receiving end.
+    pub listener: Arc<Listener>,
+    /// Whom it acts for.
+    pub token: Token,
+    config: Config,
+    rights: Rights,
+    /// What policies said about writing; asked when first needed.
+    may_broadcast: Option<bool>,
+    may_be_present: Option<bool>,
+    membership: Membership,
+    subscribed: Option<Subscribed>,
+}
+
+/// What the sender of a broadcast sent.
+#[derive(Debug)]
+pub enum Sent {
+    /// The payload of a text frame, a JSON object that is passed on as it is.
+    Object(String),
+    /// Event and payload of a frame of its own kind.
+    User {
+        /// The user's event.
+        event: String,
+        /// The user's payload.
+        body: Body,
+    },
+}
+
+impl Channel {
+    /// Joins. `payload` is the join's, `default` the token of the socket. Gives the channel and what did not work of
+    /// its subscriptions.
+    ///
+    /// # Errors
+    /// What the reply is to say.
+    pub async fn join(
+        service: &Service,
+        listener: Arc<Listener>,
+        payload: &Value,
+        default: &Token,
+    ) -> Result<(Self, Vec<String>), ChannelError> {
+        if listener.subtopic().is_empty() {
+            return Err(ChannelError::NoTopic);
+        }
+        let config = Config::read(payload);
+        let own = ["access_token", "user_token"].into_iter().find_map(|name| payload.get(name)?.as_str());
+        let token = match own {
+            Some(text) if !text.starts_with("sb_") => Token::verify(&service.keys, text)?,
+            _ => default.clone(),
+        };
+        token.check_time()?;
+        let topic = Topic {
+            name: listener.subtopic().to_owned(),
+            private: config.private,
+        };
+        let rights = rights(service, &token, &topic).await?;
+        if rights == Rights::default() {
+            return Err(ChannelError::Forbidden(topic.name));
+        }
+        let (subscribed, failures) = if config.bindings.is_empty() {
+            (None, Vec::new())
+        } else {
+            let changes = service.changes.subscribe(&listener, &token.identity, &config.bindings, None);
+            let (subscribed, failures) = changes.await?;
+            (Some(subscribed), failures)
+        };
+        let channel = Self {
+            membership: service.hub.join(topic, &listener, rights),
+            listener,
+            token,
+            config,
+            rights,
+            may_broadcast: None,
+            may_be_present: None,
+            subscribed,
+        };
+        Ok((channel, failures))
+    }
+
+    /// What the reply to the join says: the bindings as they came, each with its id.
+    pub fn reply(&self) -> Value {
+        let bindings = self.config.bindings.iter().map(|binding| {
+            let mut shown = binding.params.clone();
+            shown.insert("id".into(), binding.id.into());
+            Value::from(shown)
+        });
+        json!({ "postgres_changes": bindings.collect::<Vec<_>>() })
+    }
+
+    /// What follows the reply.
+    pub fn greet(&self, failures: &[String]) {
+        self.tell_subscribed(failures);
+        if self.config.presence_enabled && self.rights.presence {
+            self.membership.send_presence_state();
+        }
+    }
+
+    fn tell_subscribed(&self, failures: &[String]) {
+        for failure in failures {
+            self.listener.system("postgres_changes", "error", failure);
+        }
+        if failures.is_empty() && !self.config.bindings.is_empty() {
+            self.listener.system("postgres_changes", "ok", "Subscribed to PostgreSQL");
+        }
+    }
+
+    /// Takes a new token. The old subscriptions stay until the new ones are there.
+    ///
+    /// # Errors
+    /// When the channel cannot go on with it.
+    pub async fn refresh(&mut self, service: &Service, text: &str) -> Result<(), ChannelError> {
+        if text.starts_with("sb_") || self.token.is(text) {
+            return Ok(());
+        }
+        let token = Token::verify(&service.keys, text)?;
+        let topic = self.membership.topic();
+        let rights = rights(service, &token, topic).await?;
+        let lost = self.rights.broadcast && !rights.broadcast || self.rights.presence && !rights.presence;
+        if lost {
+            return Err(ChannelError::NoLongerAllowed(topic.name.clone()));
+        }
+        self.membership.set_rights(rights);
+        (self.rights, self.may_broadcast, self.may_be_present) = (rights, None, None);
+        self.token = token;
+        if !self.config.bindings.is_empty() {
+            let (listener, bindings) = (&self.listener, &self.config.bindings);
+            let (identity, old) = (&self.token.identity, self.subscribed.take());
+            let (subscribed, failures) = service.changes.subscribe(listener, identity, bindings, old).await?;
+            self.subscribed = Some(subscribed);
+            self.tell_subscribed(&failures);
+        }
+        Ok(())
+    }
+
+    /// Passes a broadcast on; true if the sender is to be told. One that the policies forbid is dropped in silence.
+    ///
+    /// # Errors
+    /// When the database cannot be asked for the policies.
+    pub async fn broadcast(&mut self, service: &Service, sent: Sent) -> Result<bool, ChannelError> {
+        if !self.may(service, Extension::Broadcast).await? {
+            return Ok(false);
+        }
+        self.membership.broadcast(self.config.to_itself, |version, topic| match &sent {
+            Sent::Object(payload) => Some(version.text(None, None, topic, "broadcast", payload)),
+            Sent::User { event, body } => version.broadcast(topic, event, body, None),
+        });
+        Ok(self.config.ack)
+    }
+
+    /// Does what a presence message asks for. Gives the response, ok or error.
+    ///
+    /// # Errors
+    /// When the database cannot be asked for the policies.
+    pub async fn presence(&mut self, service: &Service, payload: &Value) -> Result<Result<Value, Value>, ChannelError> {
+        match payload.get("event").and_then(Value::as_str).map(str::to_lowercase).as_deref() {
+            Some("track") => {
+                let Some(Value::Object(meta)) = payload.get("payload") else {
+                    return Ok(Err(json!({ "reason": "Presence track payload must be a map" })));
+                };
+                if !self.may(service, Extension::Presence).await? {
+                    return Ok(Err(json!({})));
+                }
+                self.membership.track(&self.config.presence_key, meta.clone());
+                // Who tracks wants to know the others, also if it did not say so when it joined.
+                if !self.config.presence_enabled && self.rights.presence {
+                    self.config.presence_enabled = true;
+                    self.membership.send_presence_state();
+                }
+                Ok(Ok(json!({})))
+            }
+            Some("untrack") => {
+                self.membership.untrack();
+                Ok(Ok(json!({})))
+            }
+            _ => Ok(Err(json!({}))),
+        }
+    }
+
+    /// Whether the channel may write; policies are asked once a token.
+    async fn may(&mut self, service: &Service, extension: Extension) -> Result<bool, ChannelError> {
+        let topic = self.membership.topic();
+        if !topic.private {
+            return Ok(true);
+        }
+        let known = match extension {
+            Extension::Broadcast => &mut self.may_broadcast,
+            Extension::Presence => &mut self.may_be_present,
+        };
+        if known.is_none() {
+            let asked = service.authorizer.may_write(&self.token.identity, &topic.name, extension);
+            *known = Some(asked.await?);
+        }
+        Ok(*known == Some(true))
+    }
+}
+
+async fn rights(service: &Service, token: &Token, topic: &Topic) -> Result<Rights, ChannelError> {
+    if topic.private {
+        service.authorizer.readable(token, &topic.name).await
+    } else {
+        Ok(Rights::ALL)
+    }
+}
+
+impl Config {
+    fn read(payload: &Value) -> Self {
+        let config = &payload["config"];
+        let key = config["presence"]["key"].as_str().unwrap_or_default();
+        Self {
+            ack: is_true(&config["broadcast"]["ack"]),
+            to_itself: is_true(&config["broadcast"]["self"]),
+            private: is_true(&config["private"]),
+            presence_enabled: is_true(&config["presence"]["enabled"]),
+            presence_key: if key.is_empty() { Uuid::new_v4().to_string() } else { key.to_owned() },
+            bindings: bindings(config["postgres_changes"].as_array().map_or(&[], Vec::as_slice)),
+        }
+    }
+}
+
+/// Equal parameters have equal ids, different ones different ids.
+fn bindings(wanted: &[Value]) -> Vec<Binding> {
+    let mut bindings: Vec<Binding> = Vec::new();
+    let mut used: HashSet<u32> = HashSet::new();
+    for params in wanted.iter().filter_map(Value::as_object) {
+        let equal = bindings.iter().find(|other| other.params == *params).map(|other| other.id);
+        let id = equal.unwrap_or_else(|| {
+            let mut id = hash(params);
+            while !used.insert(id) {
+                id = (id + 1) % MAX_BINDING_ID;
+            }
+            id
+        });
+        bindings.push(Binding {
+            id,
+            params: params.clone(),
+        });
+    }
+    bindings
+}
+
+/// FNV-1a of the parameters, which are in order of their names.
+fn hash(params: &Map<String, Value>) -> u32 {
+    let text = Value::from(params.clone()).to_string();
+    let hash = text
+        .bytes()
+        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    hash % MAX_BINDING_ID
+}
+
+fn is_true(value: &Value) -> bool {
+    match value {
+        Value::Bool(is) => *is,
+        Value::String(text) => text.eq_ignore_ascii_case("true"),
+        _ => false,
+    }
+}
+
+impl Sent {
+    /// The size of what was sent, in bytes.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Object(text) | Self::User { body: Body::Json(text), .. } => text.len(),
+            Self::User { body: Body::Bytes(bytes), .. } => bytes.len(),
+        }
+    }
+
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_join_is_read_with_all_its_tolerances() {
+        let config = Config::read(&json!({ "config": {
+            "broadcast": { "ack": "TRUE", "self": 1 }, "presence": { "key": "" }, "private": null,
+            "postgres_changes": [null, { "event": "*", "schema": "public" }, 5, { "event": "*", "schema": "public" },
+                { "event": "INSERT", "schema": "public" }],
+        }}));
+        assert!(config.ack && !config.to_itself && !config.private && !config.presence_enabled);
+        assert_eq!(config.presence_key.len(), 36);
+        let ids: Vec<u32> = config.bindings.iter().map(|binding| binding.id).collect();
+        assert_eq!(ids.len(), 3);
+        assert!(ids[0] == ids[1] && ids[1] != ids[2] && ids.iter().all(|id| *id < MAX_BINDING_ID));
+        assert!(Config::read(&json!("nothing")).bindings.is_empty());
+        assert!(Config::read(&json!({ "config": { "postgres_changes": null } })).bindings.is_empty());
+    }
+}

@@ -1,0 +1,81 @@
+//! The receiving end of a joined channel, as those who have something for it know it.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use axum::extract::ws::Message;
+use tokio::sync::mpsc;
+
+use super::{outbox::Outbox, protocol::Version};
+
+/// Numbers channels of this process.
+static LAST: AtomicU64 = AtomicU64::new(0);
+
+/// A joined channel.
+#[derive(Debug)]
+pub struct Listener {
+    /// Unlike its topic, its own in this process.
+    pub id: u64,
+    /// `realtime:` and its name.
+    pub topic: String,
+    /// The `ref` of its join.
+    pub join_ref: Option<String>,
+    /// What its socket speaks.
+    pub version: Version,
+    outbox: Outbox,
+    failed: mpsc::UnboundedSender<u64>,
+}
+
+impl Listener {
+    /// A channel of a socket. Its number is sent to `failed`, once for each reason, when it cannot go on.
+    pub fn new(
+        topic: String,
+        join_ref: Option<String>,
+        version: Version,
+        outbox: Outbox,
+        failed: mpsc::UnboundedSender<u64>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            id: LAST.fetch_add(1, Ordering::Relaxed),
+            topic,
+            join_ref,
+            version,
+            outbox,
+            failed,
+        })
+    }
+
+    /// The channel's name, without `realtime:`.
+    pub fn subtopic(&self) -> &str {
+        self.topic.strip_prefix("realtime:").unwrap_or(&self.topic)
+    }
+
+    /// Sends a frame as it is.
+    pub fn send(&self, frame: Message) {
+        self.outbox.send(frame);
+    }
+
+    /// Sends an event of the channel; `payload` is JSON text.
+    pub fn push(&self, event: &str, payload: &str) {
+        self.send(
+            self.version
+                .text(self.join_ref.as_deref(), None, &self.topic, event, payload),
+        );
+    }
+
+    /// Tells how an extension of the channel is.
+    pub fn system(&self, extension: &str, status: &str, message: &str) {
+        let payload = serde_json::json!({
+            "extension": extension, "status": status, "message": message, "channel": self.subtopic(),
+        });
+        self.push("system", &payload.to_string());
+    }
+
+    /// Ends the channel in a way that makes the client join again.
+    pub fn fail(&self) {
+        // A socket that is gone has no channels.
+        let _ = self.failed.send(self.id);
+    }
+}
