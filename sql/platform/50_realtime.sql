@@ -72,6 +72,7 @@ begin
 end
 $$;
 
+grant usage on schema realtime to authenticator;
 revoke execute on function realtime.visible(text[], text[], text[], text[]) from public;
 grant execute on function realtime.visible(text[], text[], text[], text[]) to authenticator;
 

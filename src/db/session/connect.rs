@@ -143,9 +143,13 @@ impl Target {
                 }
                 Message::ErrorResponse(body) => return Err(Failure::refused(&body)),
                 Message::AuthenticationCleartextPassword => {
-                    return Err(io::Error::other("the server wants the password in clear text; use sslmode=require").into());
+                    return Err(
+                        io::Error::other("the server wants the password in clear text; use sslmode=require").into(),
+                    );
                 }
-                _ => return Err(io::Error::other("the server wants an authentication other than SCRAM-SHA-256").into()),
+                _ => {
+                    return Err(io::Error::other("the server wants an authentication other than SCRAM-SHA-256").into());
+                }
             }
         }
     }

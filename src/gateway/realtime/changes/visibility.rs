@@ -35,7 +35,9 @@ const SESSION: [&str; 5] = [
     "set statement_timeout = '5s'",
 ];
 const SNAPSHOT: &str = "select pg_current_snapshot()::text";
-const VISIBLE: &str = "select asker, question, failure from realtime.visible($1::text[], $2::text[], $3::text[], $4::text[])";
+const VISIBLE: &str =
+    "select asker, question, failure from realtime.visible($1::text[], $2::text[], $3::text[], $4::text[])";
+const QUERY_CANCELED: &str = "57014";
 const TAKE_ROLE: &str = "select set_config('role', $1, true)";
 
 /// A statement prepared once a session, for one role: a plan with policies belongs to a role.
@@ -50,7 +52,11 @@ impl Statement {
     /// A statement of two parameters, the asker's number (int) and the questions (a jsonb list).
     pub fn new(role: &str, sql: String) -> Arc<Self> {
         // Named by what it says, so that a table described anew finds its statements prepared.
-        let digest = Sha256::new().chain_update(role).chain_update([0]).chain_update(&sql).finalize();
+        let digest = Sha256::new()
+            .chain_update(role)
+            .chain_update([0])
+            .chain_update(&sql)
+            .finalize();
         let name = digest[..16].iter().map(|byte| format!("{byte:02x}")).collect();
         Arc::new(Self {
             name,
@@ -148,14 +154,17 @@ impl Asker {
             }
         }
         match self.call(after, questions, &open, &mut answers).await {
-            Err(failure) if too_slow(&failure) => {}
+            Err(failure) if failure.refusal().is_some() => {}
             outcome => return outcome.map(|()| answers),
         }
-        // The limit ends the call for everybody in it: one by one it ends for whoever it is meant.
+        // The time limit ends the call for everybody in it: one by one it ends for whoever it is meant.
         for number in open {
-            match self.call(after, questions, &[number], &mut answers).await {
-                Err(failure) if too_slow(&failure) => answers[number] = Answer::TooSlow,
-                outcome => outcome?,
+            if let Err(failure) = self.call(after, questions, &[number], &mut answers).await {
+                answers[number] = match failure.refusal() {
+                    Some(refusal) if refusal.code == QUERY_CANCELED => Answer::TooSlow,
+                    Some(refusal) => Answer::Failed(refusal.to_string()),
+                    None => return Err(failure),
+                };
             }
         }
         Ok(answers)
@@ -223,7 +232,10 @@ impl Asker {
     async fn prepare(&mut self, questions: &[Question]) -> Result<HashMap<String, String>, Failure> {
         let mut failed = HashMap::new();
         for Question { statement, .. } in questions {
-            let known = self.session.as_ref().is_some_and(|(_, names)| names.contains(&statement.name));
+            let known = self
+                .session
+                .as_ref()
+                .is_some_and(|(_, names)| names.contains(&statement.name));
             if known || failed.contains_key(&statement.name) {
                 continue;
             }
@@ -269,10 +281,6 @@ impl Asker {
     }
 }
 
-fn too_slow(failure: &Failure) -> bool {
-    failure.refusal().is_some_and(|refusal| refusal.code == "57014")
-}
-
 /// Postgres counts from one.
 fn place(number: &str) -> Option<usize> {
     number.parse::<usize>().ok()?.checked_sub(1)
@@ -306,7 +314,11 @@ fn finished(snapshot: &str, xid: u32) -> bool {
         return false;
     };
     // The full number is the one nearest to xmax with these low bits.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "the low 32 bits, as a distance")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        reason = "the low 32 bits, as a distance"
+    )]
     let distance = xid.wrapping_sub(xmax as u32) as i32;
     let xid = xmax.wrapping_add_signed(distance.into());
     let running = parts.next().unwrap_or_default();
