@@ -13,6 +13,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod data_dir;
 pub mod db;
 pub mod gateway;
 pub mod health;

@@ -3,7 +3,10 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use switchboard::{cli::Cli, telemetry};
+use switchboard::{
+    cli::{Cli, exit_code},
+    telemetry,
+};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -23,7 +26,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            exit_code(&error)
         }
     }
 }

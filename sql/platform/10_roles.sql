@@ -41,6 +41,8 @@ grant anon, authenticated, service_role to postgres;
 grant supabase_auth_admin, supabase_storage_admin, supabase_realtime_admin to postgres;
 grant pg_monitor, pg_read_all_data, pg_signal_backend to postgres;
 grant pg_read_all_data to supabase_read_only_user;
+-- The supabase CLI's data dumps begin by setting it, and a hosted project's postgres may.
+grant set on parameter session_replication_role to postgres;
 
 -- Time limits by role, as on a hosted project. They bound what a caller can make the database do.
 alter role anon set statement_timeout = '3s';

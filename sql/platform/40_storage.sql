@@ -159,4 +159,114 @@ before delete on storage.objects
 for each statement
 execute function storage.protect_delete();
 
+-- Every blob has a row here or one in storage.objects, so none is forgotten: an upload announces its blob here
+-- before it writes the first byte, and whatever ends a row, API or SQL, announces the blob the row leaves behind.
+create table if not exists storage.blobs_to_delete (
+  version text primary key,
+  due timestamptz not null default now()
+);
+
+create index if not exists blobs_to_delete_due on storage.blobs_to_delete (due);
+
+alter table storage.blobs_to_delete enable row level security;
+
+-- security definer: callers may change objects, never say which blobs are deleted.
+create or replace function storage.follow_blob()
+returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+  if tg_op <> 'INSERT' and old.version is not null then
+    insert into storage.blobs_to_delete (version)
+    values (old.version)
+    on conflict (version) do update
+    set due = excluded.due;
+  end if;
+  if tg_op <> 'DELETE' and new.version is not null then
+    delete from storage.blobs_to_delete
+    where version = new.version;
+  end if;
+  return null;
+end
+$$;
+
+create or replace trigger follow_blob
+after insert or delete or update of version on storage.objects
+for each row
+execute function storage.follow_blob();
+
+-- One level of a bucket: files and folders right below a prefix. The prefix is compared by case, because only that
+-- comparison may use an index before row level security has had its say; the search term is not.
+create or replace function storage.search(
+  prefix text,
+  bucketname text,
+  limits integer default 100,
+  levels integer default 1,
+  offsets integer default 0,
+  search text default '',
+  sortcolumn text default 'name',
+  sortorder text default 'asc'
+)
+returns table (
+  name text,
+  id uuid,
+  updated_at timestamptz,
+  created_at timestamptz,
+  last_accessed_at timestamptz,
+  metadata jsonb
+)
+language sql
+stable
+begin atomic
+  with below as (
+    select o.*, substr(o.name, length(prefix) + 1) as rest
+    from storage.objects o
+    where o.bucket_id = bucketname
+      and o.name collate "C" >= prefix
+      and o.name collate "C" < prefix || chr(1114111)
+  ), entry as (
+    select rest as name, id, updated_at, created_at, last_accessed_at, metadata
+    from below
+    where position('/' in rest) = 0
+    union all
+    select distinct split_part(rest, '/', 1), null::uuid, null::timestamptz, null::timestamptz, null::timestamptz, null::jsonb
+    from below
+    where position('/' in rest) > 0
+  )
+  select entry.name, entry.id, entry.updated_at, entry.created_at, entry.last_accessed_at, entry.metadata
+  from entry
+  where starts_with(lower(entry.name), lower(search))
+  order by
+    -- folders have no times; among files sorted by time they come first
+    case when sortcolumn <> 'name' then entry.id is null end desc,
+    case
+      when sortorder = 'desc' then null
+      when sortcolumn = 'updated_at' then entry.updated_at
+      when sortcolumn = 'created_at' then entry.created_at
+      when sortcolumn = 'last_accessed_at' then entry.last_accessed_at
+    end,
+    case
+      when sortorder <> 'desc' then null
+      when sortcolumn = 'updated_at' then entry.updated_at
+      when sortcolumn = 'created_at' then entry.created_at
+      when sortcolumn = 'last_accessed_at' then entry.last_accessed_at
+    end desc,
+    case when sortorder = 'desc' then null else entry.name end collate "C",
+    entry.name collate "C" desc
+  limit least(limits, 1500)
+  offset offsets;
+end;
+
+create or replace function storage.get_size_by_bucket()
+returns table (size bigint, bucket_id text)
+language sql
+stable
+begin atomic
+  select sum((o.metadata ->> 'size')::bigint)::bigint, o.bucket_id
+  from storage.objects o
+  group by o.bucket_id;
+end;
+
 reset role;

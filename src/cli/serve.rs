@@ -1,59 +1,432 @@
 //! `switchboard serve`: the whole backend in one process.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, pin::pin, sync::Arc, time::Duration};
 
-use anyhow::Context as _;
-use clap::Args as ClapArgs;
-use tokio::net::TcpListener;
+use anyhow::{Context as _, bail};
+use axum::Router;
+use clap::{ValueEnum, builder::FalseyValueParser};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use postgres_protocol::password::scram_sha_256;
+use sqlx::{AssertSqlSafe, Connection, Executor};
+use tokio::{net::TcpListener, time::timeout};
+use url::Url;
 
+use super::{
+    keys::{self, KeyArgs},
+    listen, misuse,
+    running::{Output, Running},
+    signals,
+};
 use crate::{
-    db::{Database, platform},
+    config::Secret,
+    data_dir::{DataDir, Lock},
+    db::{Database, Login, migrations::Migrations, platform},
     gateway::{self, Context, Services, keys::Keys},
     health::Health,
-    shutdown::{self, Shutdown},
+    postgres::{self, Durability, Server},
+    shutdown::Shutdown,
+    worker,
 };
 
-#[derive(Debug, ClapArgs)]
+/// How long the parts may take to come up before the URLs are printed all the same, with what is not ready.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// Our superuser on a Postgres of our own; on Supabase it has the same name.
+const SUPERUSER: &str = "supabase_admin";
+
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  switchboard serve\n  switchboard serve --data-dir /srv/chat --listen \
+                        127.0.0.1:8000\n  switchboard serve --database-url \
+                        postgresql://supabase_admin:secret@db.example.com/postgres"
+)]
 pub struct Args {
-    /// Use this database instead of a Postgres of our own
-    #[arg(long, env = "DATABASE_URL")]
-    database_url: String,
-    /// Address and port to serve the API on
-    #[arg(long, env = "SWITCHBOARD_LISTEN", default_value = "127.0.0.1:54321")]
-    listen: SocketAddr,
+    /// Folder for everything that is kept [default: /var/lib/switchboard for root, ~/.local/share/switchboard]
+    #[arg(long, env = "SWITCHBOARD_DATA_DIR", value_name = "FOLDER")]
+    data_dir: Option<PathBuf>,
+    /// Address and port to serve the API on; may be given several times
+    #[arg(
+        long,
+        env = "SWITCHBOARD_LISTEN",
+        value_name = "ADDRESS",
+        value_delimiter = ',',
+        default_value = "127.0.0.1:54321"
+    )]
+    listen: Vec<SocketAddr>,
+    /// The URL at which clients reach the API [default: the first --listen]
+    #[arg(long, env = "SWITCHBOARD_PUBLIC_URL", value_name = "URL")]
+    public_url: Option<Url>,
+    /// What to serve
+    #[arg(
+        long,
+        env = "SWITCHBOARD_SERVICES",
+        value_delimiter = ',',
+        value_enum,
+        default_value = "auth,rest,realtime,storage"
+    )]
+    services: Vec<Service>,
+    /// Leave time, queues and clean-up to a `switchboard worker` elsewhere
+    #[arg(long, env = "SWITCHBOARD_NO_WORKER", value_parser = FalseyValueParser::new())]
+    no_worker: bool,
+    #[command(flatten)]
+    worker: worker::Settings,
+    /// Leave the schema as it is
+    #[arg(long, env = "SWITCHBOARD_NO_MIGRATE", value_parser = FalseyValueParser::new())]
+    no_migrate: bool,
+    /// Migrations from this folder instead of those in the binary
+    #[arg(
+        long,
+        env = "SWITCHBOARD_MIGRATIONS_DIR",
+        value_name = "FOLDER",
+        conflicts_with = "no_migrate"
+    )]
+    migrations_dir: Option<PathBuf>,
+    #[command(flatten)]
+    database: DatabaseArgs,
+    #[command(flatten)]
+    keys: KeyArgs,
+}
+
+/// Whose Postgres.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Database (default: a Postgres of our own)")]
+struct DatabaseArgs {
+    /// Use this database instead; a bare one is prepared if the user is a superuser
+    #[arg(long, env = "SWITCHBOARD_DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    database_url: Option<String>,
+    /// Port of our Postgres on 127.0.0.1, for psql and the supabase CLI; 0 for none
+    #[arg(long, env = "SWITCHBOARD_DB_PORT", value_name = "PORT", default_value_t = 54322)]
+    db_port: u16,
+    /// Password of the role `postgres` on that port
+    #[arg(
+        long,
+        env = "SWITCHBOARD_DB_PASSWORD",
+        hide_env_values = true,
+        value_name = "PASSWORD",
+        default_value = "postgres",
+        hide_default_value = true
+    )]
+    db_password: Secret,
+    /// The folder of `initdb` and `postgres` [default: the newest on this machine]
+    #[arg(long, env = "PG_BIN", value_name = "FOLDER")]
+    postgres_bin: Option<PathBuf>,
+    /// Account to run Postgres as, when started by root [default: postgres]
+    #[arg(long, env = "SWITCHBOARD_POSTGRES_USER", value_name = "ACCOUNT")]
+    postgres_user: Option<String>,
+    /// A Postgres parameter, such as `shared_buffers=1GB`; may be given several times
+    #[arg(long, env = "SWITCHBOARD_POSTGRES_SET", value_name = "NAME=VALUE", value_delimiter = ';', value_parser = parameter)]
+    postgres_set: Vec<(String, String)>,
+}
+
+/// One of the API's services.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Service {
+    Auth,
+    Rest,
+    Realtime,
+    Storage,
+}
+
+fn parameter(text: &str) -> Result<(String, String), &'static str> {
+    let (name, value) = text.split_once('=').ok_or("a parameter is name=value")?;
+    Ok((name.trim().to_owned(), value.trim().to_owned()))
 }
 
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    let database = Database::from_url(&args.database_url).context("read the database URL")?;
-    let outcome = platform::apply(&database).await.context("prepare the database")?;
-    tracing::info!(?outcome, "platform");
-    let listener = TcpListener::bind(args.listen)
-        .await
-        .with_context(|| format!("listen on {}", args.listen))?;
+    let keys = args.keys.resolve()?;
+    if keys::are_public(&keys) {
+        listen::must_be_loopback(&args.listen)?;
+    }
+    let migrations = match (&args.migrations_dir, args.no_migrate) {
+        (_, true) => None,
+        (Some(folder), _) => Some(Migrations::read(folder)?),
+        (None, _) => Some(Migrations::embedded()?),
+    };
+    let path = args.data_dir.map_or_else(DataDir::default_path, Ok)?;
+    let data = DataDir::open(&path)?;
+    let lock = take(&data, args.database.database_url.is_none())?;
+    let listeners = listen::bind(&args.listen, "--listen").await?;
+
     let shutdown = Shutdown::default();
-    let context = Context {
-        database,
-        keys: Arc::new(Keys::development()),
-        public_url: format!("http://{}", listener.local_addr()?),
-        shutdown: shutdown.clone(),
-        health: Health::default(),
+    signals::stop_at_one(&shutdown);
+    let Some(mut host) = Host::open(&args.database, &data, &shutdown).await? else {
+        return Ok(());
     };
-    let services = Services {
-        auth: Some(gateway::auth::Settings::default()),
-        rest: Some(gateway::rest::Settings::default()),
-        realtime: Some(gateway::realtime::Settings::default()),
-        storage: Some(gateway::storage::Settings::default()),
-    };
-    tracing::info!("serving {}", context.public_url);
-    let router = gateway::router(context, services).await?;
-    let stop = shutdown.clone();
-    let server = axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>())
-        .with_graceful_shutdown(async move { stop.started().await });
-    tokio::spawn(async move {
-        if let Ok(signal) = shutdown::signalled().await {
-            tracing::info!("{signal}: stopping");
-            shutdown.start();
-        }
+    let (database, url) = (host.database.clone(), host.url.clone());
+    let work = Box::pin(async {
+        let prepared = prepare(&database, &args.database.db_password, migrations.as_ref());
+        let Some(prepared) = shutdown.token().run_until_cancelled(prepared).await else {
+            return Ok(());
+        };
+        prepared?;
+        let api = Api {
+            listeners,
+            services: args.services,
+            public_url: args.public_url,
+            keys,
+            files: data.files()?,
+            worker: (!args.no_worker).then_some(args.worker),
+        };
+        api.serve(&url, lock.is_some().then_some(&data), &database, &shutdown)
+            .await
     });
-    server.await.context("serve")
+    let outcome = host.beside(work).await;
+
+    shutdown.start();
+    if !shutdown.finished().await {
+        tracing::warn!("some requests did not end in time");
+    }
+    if lock.is_some() {
+        Running::forget(&data);
+    }
+    let stopped = host.close().await;
+    drop(lock);
+    outcome.and(stopped)
+}
+
+/// Takes the data folder; `None` where another `serve` has it and only the database would be shared.
+fn take(data: &DataDir, own_database: bool) -> anyhow::Result<Option<Lock>> {
+    match data.lock()? {
+        Ok(lock) => Ok(Some(lock)),
+        Err(holder) if own_database => bail!(
+            "another `switchboard serve` ({holder}) uses {}; stop it, or choose another --data-dir, --listen and --db-port",
+            data.path().display()
+        ),
+        Err(holder) => {
+            tracing::warn!(
+                "{} is used by another `switchboard serve` ({holder}); `switchboard status` tells of that one",
+                data.path().display()
+            );
+            Ok(None)
+        }
+    }
+}
+
+/// Makes the database what the API and the worker need.
+async fn prepare(database: &Database, password: &Secret, migrations: Option<&Migrations>) -> anyhow::Result<()> {
+    let outcome = platform::apply(database).await.map_err(explain)?;
+    tracing::debug!(?outcome, "platform");
+    if database.is_embedded() {
+        set_password(database, "postgres", password)
+            .await
+            .context("set the password of `postgres`")?;
+    }
+    if let Some(migrations) = migrations {
+        migrations.apply(database).await.context("migrate the database")?;
+    }
+    Ok(())
+}
+
+/// Hashed here, so that the password itself is in no statement and in no log.
+async fn set_password(database: &Database, role: &str, password: &Secret) -> sqlx::Result<()> {
+    let verifier = scram_sha_256(password.expose().as_bytes());
+    let mut connection = database.connect(Login::Admin).await?;
+    // Neither a role's name nor a SCRAM verifier (base64, `$` and `:`) has a quote.
+    let statement = format!("alter role {role} password '{verifier}'");
+    connection.execute(AssertSqlSafe(statement)).await?;
+    connection.close().await
+}
+
+fn explain(error: sqlx::Error) -> anyhow::Error {
+    if let sqlx::Error::Io(error) = error {
+        return anyhow::Error::new(error).context("cannot reach the database");
+    }
+    let refused = error
+        .as_database_error()
+        .and_then(|error| error.code())
+        .is_some_and(|code| code == "42501");
+    let words = if refused {
+        "this database is no Supabase project, and its user may not make it one; give a superuser's --database-url \
+         once, or the URL of a Supabase project"
+    } else {
+        "cannot prepare the database"
+    };
+    anyhow::Error::new(error).context(words)
+}
+
+/// The API and the worker, before they start.
+struct Api {
+    listeners: Vec<TcpListener>,
+    services: Vec<Service>,
+    public_url: Option<Url>,
+    keys: Keys,
+    /// Where uploaded files are kept.
+    files: PathBuf,
+    /// `None` where the worker runs elsewhere.
+    worker: Option<worker::Settings>,
+}
+
+impl Api {
+    /// Serves until asked to stop. `data` is where to leave word of it.
+    async fn serve(
+        self,
+        database_url: &str,
+        data: Option<&DataDir>,
+        database: &Database,
+        shutdown: &Shutdown,
+    ) -> anyhow::Result<()> {
+        let local_url = listen::local_url(self.listeners[0].local_addr()?);
+        let running = Running {
+            process: std::process::id(),
+            values: self.values(&local_url, database_url),
+            local_url,
+        };
+        let shown = if keys::are_public(&self.keys) && database.is_embedded() {
+            running.clone()
+        } else {
+            running.without_secrets()
+        };
+        let health = Health::default();
+        health.part("database").ready();
+        let context = Context {
+            database: database.clone(),
+            keys: Arc::new(self.keys),
+            public_url: running.values["API_URL"].clone(),
+            shutdown: shutdown.clone(),
+            health: health.clone(),
+        };
+        let with = |service| self.services.contains(&service);
+        let services = Services {
+            auth: with(Service::Auth).then(gateway::auth::Settings::default),
+            rest: with(Service::Rest).then(gateway::rest::Settings::default),
+            realtime: with(Service::Realtime).then(gateway::realtime::Settings::default),
+            storage: with(Service::Storage).then(|| gateway::storage::Settings::in_folder(self.files)),
+        };
+        if let Some(settings) = self.worker {
+            shutdown.spawn(worker::run(
+                database.clone(),
+                settings,
+                shutdown.clone(),
+                health.clone(),
+            ));
+        }
+        let router = gateway::router(context, services).await?;
+        // Before the first answer: whoever waits for `/health` may then ask for the keys.
+        if let Some(data) = data {
+            running.save(data)?;
+        }
+        for listener in self.listeners {
+            shutdown.spawn(answer(listener, router.clone(), shutdown.clone()));
+        }
+        announce(&shown, &health, shutdown).await;
+        shutdown.started().await;
+        Ok(())
+    }
+
+    /// What `supabase status` prints, as far as it is true here.
+    fn values(&self, local_url: &str, database_url: &str) -> BTreeMap<String, String> {
+        let public = self
+            .public_url
+            .as_ref()
+            .map_or(local_url, Url::as_str)
+            .trim_end_matches('/');
+        let mut values = BTreeMap::from([
+            ("API_URL".to_owned(), public.to_owned()),
+            ("DB_URL".to_owned(), database_url.to_owned()),
+        ]);
+        if self.services.contains(&Service::Rest) {
+            values.insert("REST_URL".to_owned(), format!("{public}/rest/v1"));
+        }
+        values.extend(keys::lines(&self.keys).map(|(name, key)| (name.to_owned(), key.to_owned())));
+        values
+    }
+}
+
+/// Answers one listener's requests until asked to stop, then lets those under way finish.
+async fn answer(listener: TcpListener, router: Router, shutdown: Shutdown) {
+    let stop = shutdown.clone();
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    let serving = axum::serve(listener, service).with_graceful_shutdown(async move { stop.started().await });
+    if let Err(error) = serving.await {
+        tracing::error!(error = %error, "a listener failed");
+        shutdown.start();
+    }
+}
+
+/// Prints URLs and keys once every part is up.
+async fn announce(running: &Running, health: &Health, shutdown: &Shutdown) {
+    let ready = async {
+        while health.report().values().any(Result::is_err) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let ready = shutdown.token().run_until_cancelled(timeout(PATIENCE, ready)).await;
+    let Some(ready) = ready else { return };
+    if ready.is_err() {
+        for (part, state) in health.report() {
+            if let Err(reason) = state {
+                tracing::warn!(part, reason, "not ready yet");
+            }
+        }
+    }
+    print!("{}", running.render(Output::Table));
+    tracing::info!("serving {}", running.values["API_URL"]);
+}
+
+/// The database and, where it is ours, the server under it.
+struct Host {
+    database: Database,
+    url: String,
+    server: Option<Server>,
+}
+
+impl Host {
+    /// `None` when asked to stop meanwhile.
+    async fn open(args: &DatabaseArgs, data: &DataDir, shutdown: &Shutdown) -> anyhow::Result<Option<Self>> {
+        if let Some(url) = &args.database_url {
+            let database = Database::from_url(url).map_err(misuse::database_url)?;
+            return Ok(Some(Self {
+                database,
+                url: url.clone(),
+                server: None,
+            }));
+        }
+        let settings = postgres::Settings {
+            folder: data.path().to_owned(),
+            bin: args.postgres_bin.clone(),
+            account: args.postgres_user.clone(),
+            superuser: SUPERUSER.to_owned(),
+            port: args.db_port,
+            durability: Durability::Full,
+            parameters: args.postgres_set.clone(),
+        };
+        let server = match Server::start(&settings, shutdown.token()).await {
+            Ok(server) => server,
+            Err(postgres::Error::Stopped) => return Ok(None),
+            Err(postgres::Error::PortTaken(port)) => return Err(listen::taken(port, "--db-port")),
+            Err(error) => return Err(error.into()),
+        };
+        let (folder, port) = (server.socket_directory(), server.port());
+        Ok(Some(Self {
+            database: Database::embedded(folder, port),
+            url: if args.db_port == 0 {
+                format!(
+                    "postgresql://postgres@localhost:{port}/postgres?host={}",
+                    folder.display()
+                )
+            } else {
+                let password = utf8_percent_encode(args.db_password.expose(), NON_ALPHANUMERIC);
+                format!("postgresql://postgres:{password}@127.0.0.1:{port}/postgres")
+            },
+            server: Some(server),
+        }))
+    }
+
+    /// Does the work unless our Postgres ends first.
+    async fn beside(&mut self, work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+        let mut work = pin!(work);
+        match &mut self.server {
+            None => work.await,
+            Some(server) => tokio::select! {
+                outcome = &mut work => outcome,
+                reason = server.ended() => Err(reason).context("Postgres is gone, and nothing works without it"),
+            },
+        }
+    }
+
+    async fn close(self) -> anyhow::Result<()> {
+        match self.server {
+            Some(server) => Ok(server.stop().await?),
+            None => Ok(()),
+        }
+    }
 }

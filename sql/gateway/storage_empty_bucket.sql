@@ -1,0 +1,8 @@
+-- Deletes some of a bucket's objects.
+delete from storage.objects
+where id in (
+  select id
+  from storage.objects
+  where bucket_id = $1
+  limit $2
+)

@@ -1,0 +1,134 @@
+//! Which of the accepted media types an answer has, and how its body is made.
+
+use axum::http::StatusCode;
+
+use super::{
+    Settings,
+    catalog::{Catalog, Handler, Name, Relation, Routine},
+    error::{Error, Result},
+    parse::media::{Media, Plan},
+    sql::{answer::Body, call},
+};
+
+/// The form of an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Form {
+    /// What it says it is.
+    pub content_type: String,
+    /// How its body is made.
+    pub body: Body,
+    /// Whether it must be exactly one row.
+    pub single: bool,
+    /// Explained instead of made.
+    pub plan: Option<Plan>,
+}
+
+/// What an answer is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'c> {
+    /// Its rows' relation.
+    pub relation: Option<&'c Relation>,
+    /// The function that gives them.
+    pub routine: Option<&'c Routine>,
+    /// Whether all columns and nothing else are selected, which is what handlers of rows take.
+    pub whole: bool,
+}
+
+/// The first of the accepted forms that can be had.
+///
+/// # Errors
+/// PGRST107.
+pub fn choose(accepted: &[Media], subject: Subject<'_>, catalog: &Catalog, settings: &Settings) -> Result<Form> {
+    let found = accepted.iter().find_map(|media| form(media, subject, catalog, settings));
+    found.ok_or_else(|| {
+        let listed: Vec<_> = accepted.iter().map(ToString::to_string).collect();
+        let message = format!("None of these media types are available: {}", listed.join(", "));
+        Box::new(Error::new(StatusCode::NOT_ACCEPTABLE, "PGRST107", message))
+    })
+}
+
+fn form(media: &Media, subject: Subject<'_>, catalog: &Catalog, settings: &Settings) -> Option<Form> {
+    let plain = |body| Form {
+        content_type: media.content_type(),
+        body,
+        single: false,
+        plan: None,
+    };
+    let array = |strip_nulls| match subject.routine {
+        Some(routine) if !call::returns_rows(routine) && routine.set => Body::Values,
+        Some(routine) if !call::returns_rows(routine) => Body::Value,
+        Some(routine) if !routine.set => Body::First { strip_nulls },
+        _ => Body::Array { strip_nulls },
+    };
+    if let Some(form) = custom(media, subject, catalog) {
+        return Some(form);
+    }
+    match media {
+        Media::Any => Some(Form {
+            content_type: Media::Json.content_type(),
+            ..plain(array(false))
+        }),
+        Media::Json => Some(plain(array(false))),
+        Media::Array { strip_nulls } => Some(plain(array(*strip_nulls))),
+        Media::Object { strip_nulls } => {
+            let scalar = subject.routine.is_some_and(|routine| !call::returns_rows(routine));
+            let body = match scalar {
+                true => Body::Value,
+                false => Body::First { strip_nulls: *strip_nulls },
+            };
+            Some(Form { single: true, ..plain(body) })
+        }
+        Media::Csv => Some(plain(Body::Csv)),
+        Media::GeoJson => Some(plain(Body::GeoJson)),
+        Media::Plan(plan) if settings.db_plan_enabled => Some(Form {
+            plan: Some(plan.clone()),
+            content_type: media.content_type(),
+            ..form(&plan.of, subject, catalog, settings)?
+        }),
+        Media::Plan(_) | Media::OpenApi | Media::Form | Media::Other(_) => None,
+    }
+}
+
+/// A form that the database defines: a function whose value is a media type, or an aggregate that makes one of rows.
+fn custom(media: &Media, subject: Subject<'_>, catalog: &Catalog) -> Option<Form> {
+    let name = match media {
+        Media::Object { .. } | Media::Array { .. } | Media::Plan(_) => return None,
+        media => media.to_string(),
+    };
+    let answers = |own: &str| own == name || own == "*/*";
+    let content_type = |own: &str| {
+        let named = if own == "*/*" { "application/octet-stream" } else { own };
+        Media::parse(named).content_type()
+    };
+    if let Some(routine) = subject.routine
+        && let Some(own) = &routine.media
+        && (answers(own) || *media == Media::Any)
+    {
+        let binary = routine.returns.name == "bytea";
+        return Some(Form {
+            content_type: content_type(own),
+            body: Body::Raw { binary },
+            single: false,
+            plan: None,
+        });
+    }
+    let relation = subject.relation.filter(|_| subject.whole)?;
+    let of_relation = |handler: &&Handler| handler.relation == Some(relation.oid);
+    let of_any = |handler: &&Handler| handler.relation.is_none();
+    let named = || catalog.handlers.iter().filter(|handler| answers(&handler.media));
+    let handler = named().find(of_relation).or_else(|| named().find(of_any).filter(|_| *media != Media::Any));
+    let handler = handler.or_else(|| {
+        let any = *media == Media::Any;
+        catalog.handlers.iter().filter(|_| any).find(of_relation)
+    })?;
+    Some(Form {
+        content_type: content_type(&handler.media),
+        body: Body::Aggregate {
+            function: Name::new(&handler.schema, &handler.name),
+            of: Some(relation.qualified()),
+            binary: handler.binary,
+        },
+        single: false,
+        plan: None,
+    })
+}

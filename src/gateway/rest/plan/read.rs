@@ -1,0 +1,394 @@
+//! The tree of what a request gives back.
+
+use std::collections::HashMap;
+
+use axum::http::StatusCode;
+use serde_json::json;
+
+use super::super::{
+    Settings,
+    catalog::{Cardinality, Catalog, Link, Name, Relation, Relationship, similar},
+    error::{Error, Result},
+    parse::{
+        filter::Condition,
+        order::Term,
+        query::Query,
+        range::{Range, Window},
+        select::{Column, Embed, Item, Join},
+    },
+};
+
+/// A level of the answer: rows of one relation, with what is embedded in them.
+#[derive(Clone, Debug)]
+pub struct Node<'c> {
+    /// What the rows are; unknown for a function's rows that are of no relation.
+    pub relation: Option<&'c Relation>,
+    /// Where the rows are.
+    pub source: Source,
+    /// The name of its rows within the statement, unlike every other.
+    pub alias: String,
+    /// What to take.
+    pub fields: Vec<Output>,
+    /// Which rows.
+    pub conditions: Vec<Condition>,
+    /// In which order.
+    pub order: Vec<Term>,
+    /// How many.
+    pub window: Bounds,
+    /// What is embedded.
+    pub embeds: Vec<Child<'c>>,
+}
+
+/// Where rows are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// In a relation.
+    Relation(Name),
+    /// In the result of the request's own write or call.
+    Result,
+}
+
+/// One output of a level.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Every column.
+    Star,
+    /// A column or aggregate.
+    Column(Column),
+}
+
+/// How many rows of a level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bounds {
+    /// All.
+    All,
+    /// The root's.
+    Range(Range),
+    /// Those of an embed, per row of its parent. What is negative is for Postgres to refuse.
+    Window(Window),
+}
+
+/// What is embedded in a level.
+#[derive(Clone, Debug)]
+pub struct Child<'c> {
+    /// Its rows.
+    pub node: Node<'c>,
+    /// The key it was given by the client, else what the client called it.
+    pub key: String,
+    /// What the client called it.
+    pub target: String,
+    /// How its rows find their parent.
+    pub link: &'c Link,
+    /// Whether it is one row at most.
+    pub to_one: bool,
+    /// Whether parents without a match go.
+    pub inner: bool,
+    /// Whether its columns are the parent's.
+    pub spread: bool,
+    /// The name of its value within the statement.
+    pub joined: String,
+}
+
+/// Resolves a query against the catalog.
+pub struct Planner<'c> {
+    /// What there is.
+    pub catalog: &'c Catalog,
+    /// How the service behaves.
+    pub settings: &'c Settings,
+    /// Whether there is a limit on rows that no client chose.
+    pub capped: bool,
+    aliases: usize,
+}
+
+impl<'c> Planner<'c> {
+    /// A planner for one request.
+    pub fn new(catalog: &'c Catalog, settings: &'c Settings, capped: bool) -> Self {
+        Self {
+            catalog,
+            settings,
+            capped,
+            aliases: 0,
+        }
+    }
+
+    /// The tree for rows of a relation. `name` is what the request calls them, `source` where they are.
+    ///
+    /// # Errors
+    /// PGRST108, PGRST118, PGRST123, PGRST127, PGRST200, PGRST201.
+    pub fn root(&mut self, name: &Name, source: Source, query: &Query, range: Range) -> Result<Node<'c>> {
+        check_paths(query)?;
+        let relation = self.catalog.relation(name);
+        let mut root = self.node(name, relation, source, &query.select)?;
+        root.alias.clone_from(&name.name);
+        root.window = Bounds::Range(range.capped(self.cap()));
+        for (path, condition) in &query.conditions {
+            root.at(path).conditions.push(condition.clone());
+        }
+        for (path, order) in &query.orders {
+            root.at(path).order.clone_from(order);
+        }
+        let windows: HashMap<_, _> = query.windows.iter().filter(|(path, _)| !path.is_empty()).collect();
+        for (path, window) in windows {
+            root.at(path).window = Bounds::Window(*window);
+        }
+        self.finish(&mut root, &name.name)?;
+        Ok(root)
+    }
+
+    fn cap(&self) -> Option<u32> {
+        self.settings.db_max_rows.filter(|_| self.capped)
+    }
+
+    fn unique(&mut self, name: &str) -> String {
+        self.aliases += 1;
+        // Postgres cuts names at 63 bytes, and two aliases must not become one.
+        let end = name.char_indices().map(|(at, character)| at + character.len_utf8()).take_while(|end| *end <= 48);
+        format!("{}_{}", &name[..end.last().unwrap_or(0)], self.aliases)
+    }
+
+    fn node(
+        &mut self,
+        name: &Name,
+        relation: Option<&'c Relation>,
+        source: Source,
+        items: &[Item],
+    ) -> Result<Node<'c>> {
+        let mut node = Node {
+            relation,
+            source,
+            alias: self.unique(&name.name),
+            fields: Vec::new(),
+            conditions: Vec::new(),
+            order: Vec::new(),
+            window: Bounds::All,
+            embeds: Vec::new(),
+        };
+        for item in items {
+            match item {
+                Item::Star => node.fields.push(Output::Star),
+                Item::Column(column) => node.fields.push(Output::Column(column.clone())),
+                Item::Embed(embed) => node.embeds.push(self.child(name, embed)?),
+            }
+        }
+        Ok(node)
+    }
+
+    fn child(&mut self, origin: &Name, embed: &Embed) -> Result<Child<'c>> {
+        let target = match self.settings.aliases.get(&embed.target) {
+            Some(name) if name.schema == origin.schema => name.name.as_str(),
+            _ => embed.target.as_str(),
+        };
+        let relationship = find(self.catalog, origin, target, embed.hint.as_deref())?;
+        let relation = self.catalog.relation(&relationship.target);
+        let source = Source::Relation(relationship.target.clone());
+        let mut node = self.node(&relationship.target, relation, source, &embed.items)?;
+        if let Some(cap) = self.cap() {
+            node.window = Bounds::Range(Range::default().capped(Some(cap)));
+        }
+        let joined = self.unique(&format!("j_{}", relationship.target.name));
+        Ok(Child {
+            node,
+            key: embed.alias.clone().unwrap_or_else(|| embed.target.clone()),
+            target: embed.target.clone(),
+            link: &relationship.link,
+            to_one: relationship.is_to_one(),
+            inner: embed.join == Some(Join::Inner),
+            spread: embed.spread,
+            joined,
+        })
+    }
+
+    /// Checks what can only be checked once everything has its place.
+    fn finish(&self, node: &mut Node<'c>, name: &str) -> Result<()> {
+        for term in &node.order {
+            let Some(wanted) = &term.relation else { continue };
+            let Some(child) = node.embeds.iter().find(|child| child.is_called(wanted)) else {
+                return Err(not_embedded(wanted).into());
+            };
+            if !child.to_one {
+                let message = format!("A related order on '{wanted}' is not possible");
+                let details = format!("'{name}' and '{wanted}' do not form a many-to-one or one-to-one relationship");
+                return Err(Error::bad("PGRST118", message).details(details).into());
+            }
+        }
+        let aggregates = node.aggregates().next().is_some();
+        if aggregates && !self.settings.db_aggregates_enabled {
+            return Err(Error::bad("PGRST123", "Use of aggregate functions is not allowed").into());
+        }
+        let cap = self.cap();
+        for child in &mut node.embeds {
+            if child.spread && !child.to_one && child.node.has_aggregates() {
+                let details = "Aggregates are not implemented for one-to-many or many-to-many spreads.";
+                return Err(Error::bad("PGRST127", "Feature not implemented").details(details).into());
+            }
+            if let (Bounds::Window(window), Some(cap)) = (&mut child.node.window, cap) {
+                let cap = i64::from(cap);
+                window.limit = Some(window.limit.map_or(cap, |limit| limit.min(cap)));
+            }
+            let target = child.target.clone();
+            self.finish(&mut child.node, &target)?;
+        }
+        Ok(())
+    }
+}
+
+impl<'c> Node<'c> {
+    /// The level a path leads to. [`check_paths`] has made sure that it is there.
+    fn at(&mut self, path: &[String]) -> &mut Self {
+        let Some((first, rest)) = path.split_first() else {
+            return self;
+        };
+        match self.embeds.iter().position(|child| child.is_called(first)) {
+            Some(found) => self.embeds[found].node.at(rest),
+            None => self,
+        }
+    }
+
+    fn aggregates(&self) -> impl Iterator<Item = &Column> {
+        self.fields.iter().filter_map(|field| match field {
+            Output::Column(column) if column.aggregate.is_some() => Some(column),
+            _ => None,
+        })
+    }
+
+    /// Whether its rows are grouped: by aggregates of its own, or of a row spread into it.
+    pub fn has_aggregates(&self) -> bool {
+        let spread = || self.embeds.iter().filter(|child| child.spread && child.to_one);
+        self.aggregates().next().is_some() || spread().any(|child| child.node.has_aggregates())
+    }
+
+    /// Whether nothing is taken of it, nor of anything in it.
+    pub fn is_empty(&self) -> bool {
+        self.fields.is_empty() && self.embeds.iter().all(|child| child.node.is_empty())
+    }
+
+    /// What is embedded under this name.
+    pub fn embed(&self, name: &str) -> Option<&Child<'c>> {
+        self.embeds.iter().find(|child| child.is_called(name))
+    }
+}
+
+impl Child<'_> {
+    /// Whether filters, orders and limits mean it by this name: the client's alias, or what it called the target.
+    pub fn is_called(&self, name: &str) -> bool {
+        self.key == name || self.target == name
+    }
+}
+
+/// Makes sure that everything said about an embed is about one that is selected.
+fn check_paths(query: &Query) -> Result<()> {
+    let conditions = query.conditions.iter().map(|(path, _)| path);
+    let orders = query.orders.iter().map(|(path, _)| path);
+    for path in conditions.chain(orders).chain(query.windows.keys()) {
+        let mut items = query.select.as_slice();
+        for step in path {
+            let found = items.iter().find_map(|item| match item {
+                Item::Embed(embed) if embed.alias.as_ref().unwrap_or(&embed.target) == step || embed.target == *step => {
+                    Some(&embed.items)
+                }
+                _ => None,
+            });
+            items = found.ok_or_else(|| not_embedded(step))?;
+        }
+    }
+    Ok(())
+}
+
+fn not_embedded(name: &str) -> Error {
+    Error::bad("PGRST108", format!("'{name}' is not an embedded resource in this request"))
+        .hint(format!("Verify that '{name}' is included in the 'select' query parameter."))
+}
+
+/// The relationship that an embed means.
+fn find<'c>(catalog: &'c Catalog, origin: &Name, target: &str, hint: Option<&str>) -> Result<&'c Relationship> {
+    let related = catalog.related(origin);
+    let meant = related.iter().filter(|relationship| relationship.target.schema == origin.schema);
+    let meant: Vec<_> = meant.filter(|relationship| relationship.is_meant_by(target, hint)).collect();
+    match meant.as_slice() {
+        [relationship] => Ok(relationship),
+        [] => Err(unrelated(catalog, origin, target, hint).into()),
+        several => Err(ambiguous(origin, target, several).into()),
+    }
+}
+
+fn unrelated(catalog: &Catalog, origin: &Name, target: &str, hint: Option<&str>) -> Error {
+    let Name { schema, name } = origin;
+    let using = hint.map(|hint| format!(" using the hint '{hint}'")).unwrap_or_default();
+    let related = catalog.related(origin);
+    let suggestion = if related.is_empty() {
+        let origins = catalog.relationships.iter().filter(|(known, all)| known.schema == *schema && !all.is_empty());
+        similar::closest(name, origins.map(|(known, _)| known.name.as_str()), 0.75)
+            .map(|known| format!("Perhaps you meant '{known}' instead of '{name}'."))
+    } else if related.iter().any(|relationship| relationship.target.name == target) {
+        None
+    } else {
+        let targets = related.iter().map(|relationship| relationship.target.name.as_str());
+        similar::closest(target, targets, 0.33).map(|known| format!("Perhaps you meant '{known}' instead of '{target}'."))
+    };
+    Error::bad(
+        "PGRST200",
+        format!("Could not find a relationship between '{name}' and '{target}' in the schema cache"),
+    )
+    .details(format!(
+        "Searched for a foreign key relationship between '{name}' and '{target}'{using} in the schema '{schema}', but \
+         no matches were found."
+    ))
+    .hint(suggestion)
+}
+
+fn ambiguous(origin: &Name, target: &str, several: &[&Relationship]) -> Error {
+    let join = |columns: &[(String, String)], side: fn(&(String, String)) -> &str| {
+        columns.iter().map(side).collect::<Vec<_>>().join(", ")
+    };
+    let (own, theirs): (fn(&(String, String)) -> &str, fn(&(String, String)) -> &str) = (|pair| &pair.0, |pair| &pair.1);
+    let mut suggestions = Vec::new();
+    let details: Vec<_> = several
+        .iter()
+        .map(|relationship| {
+            let (cardinality, described) = match &relationship.link {
+                Link::Key {
+                    constraint,
+                    cardinality,
+                    columns,
+                } => {
+                    suggestions.push(format!("'{target}!{constraint}'"));
+                    let word = match cardinality {
+                        Cardinality::ManyToOne => "many-to-one",
+                        Cardinality::OneToMany => "one-to-many",
+                        Cardinality::OneToOne => "one-to-one",
+                    };
+                    let (mine, others) = (join(columns, own), join(columns, theirs));
+                    let target = &relationship.target.name;
+                    (word, format!("{constraint} using {}({mine}) and {target}({others})", origin.name))
+                }
+                Link::Junction {
+                    relation,
+                    to_origin,
+                    to_target,
+                } => {
+                    suggestions.push(format!("'{target}!{}'", relation.name));
+                    let (first, second) = (join(&to_origin.1, theirs), join(&to_target.1, own));
+                    let text = format!("{} using {}({first}) and {}({second})", relation.name, to_origin.0, to_target.0);
+                    ("many-to-many", text)
+                }
+                Link::Function { function, single } => {
+                    let word = if *single { "many-to-one" } else { "one-to-many" };
+                    (word, function.name.clone())
+                }
+            };
+            json!({
+                "cardinality": cardinality,
+                "embedding": format!("{} with {}", origin.name, relationship.target.name),
+                "relationship": described,
+            })
+        })
+        .collect();
+    let message =
+        format!("Could not embed because more than one relationship was found for '{}' and '{target}'", origin.name);
+    Error::new(StatusCode::MULTIPLE_CHOICES, "PGRST201", message)
+        .details(details)
+        .hint(format!(
+            "Try changing '{target}' to one of the following: {}. Find the desired relationship in the 'details' key.",
+            suggestions.join(", ")
+        ))
+}

@@ -1,0 +1,149 @@
+//! The order in which a request is looked at: the first thing wrong with it is what the client hears.
+
+use std::sync::Arc;
+
+use axum::{
+    body::{Body, to_bytes},
+    extract::{Request, State},
+    http::{HeaderMap, Method, StatusCode, header, request::Parts},
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+
+pub use self::request::Incoming;
+use super::{
+    catalog::watch::{Current, Snapshot},
+    error::{Error, Result},
+    identity::Identity,
+    openapi,
+    parse::{
+        path::{self, Resource},
+        prefer::Prefer,
+    },
+};
+use crate::{db::session::Pool, gateway::keys::Keys};
+
+mod call;
+mod read;
+mod request;
+
+mod write;
+
+/// What every request is given.
+#[derive(Debug)]
+pub struct App {
+    /// Sessions.
+    pub pool: Pool,
+    /// The catalog and the settings.
+    pub current: Current,
+    /// What verifies tokens.
+    pub keys: Arc<Keys>,
+    /// The address clients use.
+    pub public_url: String,
+    /// Bytes of a body at most.
+    pub max_body: usize,
+}
+
+/// Answers a request.
+pub async fn answer(State(app): State<Arc<App>>, request: Request) -> Response {
+    match respond(&app, request).await {
+        Ok(response) => response,
+        Err(error) => error.into_response(),
+    }
+}
+
+async fn respond(app: &App, request: Request) -> Result<Response> {
+    let (parts, body) = request.into_parts();
+    let snapshot = app.current.get().ok_or_else(Error::no_catalog)?;
+    let identity = Identity::of(&parts.headers, &app.keys, &snapshot.settings)?;
+    let resource = path::parse(parts.uri.path())?;
+    let schema = schema(&parts, &snapshot)?;
+    check_method(&parts.method, &resource)?;
+    let body = match parts.method {
+        Method::POST | Method::PATCH | Method::PUT => read_body(body, app.max_body).await?,
+        _ => Bytes::new(),
+    };
+    let incoming = Incoming {
+        app,
+        catalog: &snapshot.catalog,
+        settings: &snapshot.settings,
+        identity: Arc::new(identity),
+        prefer: Prefer::parse(&parts.headers),
+        profile: profile(&parts, &snapshot, &schema),
+        schema,
+        parts: &parts,
+        body,
+    };
+    match (&resource, &parts.method) {
+        (_, &Method::OPTIONS) => incoming.options(&resource),
+        (Resource::Root, _) => openapi::root(&incoming).await,
+        (Resource::Relation(name), &Method::GET | &Method::HEAD) => incoming.read(name).await,
+        (Resource::Relation(name), _) => incoming.write(name).await,
+        (Resource::Function(name), _) => incoming.call(name).await,
+    }
+}
+
+/// The schema that the request is about.
+fn schema(parts: &Parts, snapshot: &Snapshot) -> Result<String> {
+    let exposed = &snapshot.settings.db_schemas;
+    let Some(wanted) = parts.headers.get(profile_header(&parts.method)) else {
+        return Ok(exposed.first().cloned().unwrap_or_default());
+    };
+    let wanted = String::from_utf8_lossy(wanted.as_bytes()).into_owned();
+    if exposed.contains(&wanted) {
+        return Ok(wanted);
+    }
+    let hint = format!("Only the following schemas are exposed: {}", exposed.join(", "));
+    Err(Error::new(StatusCode::NOT_ACCEPTABLE, "PGRST106", format!("Invalid schema: {wanted}")).hint(hint).into())
+}
+
+fn profile_header(method: &Method) -> &'static str {
+    match *method {
+        Method::GET | Method::HEAD | Method::OPTIONS => "accept-profile",
+        _ => "content-profile",
+    }
+}
+
+/// The schema, where the answer has to name it.
+fn profile(parts: &Parts, snapshot: &Snapshot, schema: &str) -> Option<String> {
+    let several = snapshot.settings.db_schemas.len() > 1;
+    let asked = parts.headers.contains_key(profile_header(&parts.method));
+    (several || asked).then(|| schema.to_owned())
+}
+
+fn check_method(method: &Method, resource: &Resource) -> Result<()> {
+    let known = matches!(
+        *method,
+        Method::GET | Method::HEAD | Method::POST | Method::PATCH | Method::PUT | Method::DELETE | Method::OPTIONS
+    );
+    let refused = |code, message: String| Err(Error::new(StatusCode::METHOD_NOT_ALLOWED, code, message).into());
+    let reads = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
+    match resource {
+        Resource::Function(_) if known && !(reads || *method == Method::POST) => {
+            refused("PGRST101", format!("Cannot use the {method} method on RPC"))
+        }
+        Resource::Root if !reads => refused("PGRST117", format!("Unsupported HTTP method: {method}")),
+        _ if !known => refused("PGRST117", format!("Unsupported HTTP method: {method}")),
+        _ => Ok(()),
+    }
+}
+
+async fn read_body(body: Body, max: usize) -> Result<Bytes> {
+    to_bytes(body, max).await.map_err(|error| {
+        // The limit is the only failure of a client that is still there to hear of it.
+        let mut source: Option<&dyn std::error::Error> = Some(&error);
+        while let Some(error) = source {
+            if error.is::<http_body_util::LengthLimitError>() {
+                let message = format!("The request body is larger than {max} bytes");
+                return Box::new(Error::new(StatusCode::PAYLOAD_TOO_LARGE, "PGRST102", message));
+            }
+            source = error.source();
+        }
+        Box::new(Error::bad("PGRST102", "The request body could not be read"))
+    })
+}
+
+/// Header text as it is shown to SQL.
+fn lossy(headers: &HeaderMap, name: &header::HeaderName) -> Option<String> {
+    Some(String::from_utf8_lossy(headers.get(name)?.as_bytes()).into_owned())
+}

@@ -1,0 +1,209 @@
+//! The one row that an answer is made of.
+
+use bytes::Bytes;
+
+use super::{
+    super::{catalog::Name, parse::prefer::Count},
+    RESULT, Sql,
+    call::SCALAR,
+    write::UPDATED,
+};
+
+/// The rows of an answer.
+const ROWS: &str = "pgrst_rows";
+
+/// The columns of the row.
+#[derive(Clone, Copy, Debug)]
+#[repr(usize)]
+pub enum Part {
+    /// How many rows there are without limits, if they were counted.
+    Total,
+    /// How many rows these are.
+    Rows,
+    /// The body.
+    Body,
+    /// `response.headers`.
+    Headers,
+    /// `response.status`.
+    Status,
+    /// The key of the one row that was written.
+    Key,
+    /// How many rows an upsert found.
+    Updated,
+}
+
+/// What the body is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// None.
+    None,
+    /// A JSON array.
+    Array {
+        /// Without members that are null.
+        strip_nulls: bool,
+    },
+    /// The first row as JSON.
+    First {
+        /// Without members that are null.
+        strip_nulls: bool,
+    },
+    /// CSV with a header line.
+    Csv,
+    /// A GeoJSON feature collection.
+    GeoJson,
+    /// A function's value as JSON.
+    Value,
+    /// A function's values as a JSON array.
+    Values,
+    /// A function's value as it is.
+    Raw {
+        /// In hexadecimal, because it is bytes.
+        binary: bool,
+    },
+    /// What an aggregate makes of the rows.
+    Aggregate {
+        /// The aggregate.
+        function: Name,
+        /// The relation whose rows it wants.
+        of: Option<Name>,
+        /// In hexadecimal, because it is bytes.
+        binary: bool,
+    },
+}
+
+/// When a write takes itself back. Nothing decides after the answer was seen: there is one write and one `Sync`, so
+/// the statement itself has to fail, and it does by reading a text as a number that is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guard {
+    /// Unless it is about one row.
+    Single,
+    /// If it is about more rows than these.
+    AtMost(i64),
+    /// If it is about no row.
+    Some,
+}
+
+/// How an answer is made.
+#[derive(Clone, Debug)]
+pub struct Answer<'a> {
+    /// The body.
+    pub body: Body,
+    /// When to fail. The text marks the failure; nobody outside may know it.
+    pub guards: &'a [(Guard, String)],
+    /// The columns of the key to tell.
+    pub key: &'a [String],
+    /// Whether an upsert's rows are counted.
+    pub counts_updates: bool,
+}
+
+/// Writes the statement: `source` is a write or call, `rows` what is given of it, `counted` rows to count.
+pub fn statement(
+    sql: &mut Sql,
+    answer: &Answer<'_>,
+    source: Option<&mut dyn FnMut(&mut Sql)>,
+    total: Option<(Count, Option<u32>, &mut dyn FnMut(&mut Sql))>,
+    rows: &mut dyn FnMut(&mut Sql),
+) {
+    if let Some(source) = source {
+        sql.push("with ").name(RESULT).push(" as materialized (");
+        source(sql);
+        sql.push(") ");
+    }
+    sql.push("select ");
+    match total {
+        Some((Count::Exact, _, counted)) => {
+            sql.push("(select pg_catalog.count(*) from (");
+            counted(sql);
+            sql.push(") as pgrst_counted)::text");
+        }
+        Some((Count::Estimated, max, counted)) => {
+            sql.push("(select pg_catalog.count(*) from (");
+            counted(sql);
+            if let Some(max) = max {
+                sql.push(" limit ").value((i64::from(max) + 1).to_string());
+            }
+            sql.push(") as pgrst_counted)::text");
+        }
+        Some((Count::Planned, ..)) | None => {
+            sql.push("null");
+        }
+    }
+    sql.push(", pg_catalog.count(*)::text, ");
+    body(sql, &answer.body);
+    for name in ["response.headers", "response.status"] {
+        sql.push(", nullif(pg_catalog.current_setting('").push(name).push("', true), '')");
+    }
+    sql.push(", ");
+    if answer.key.is_empty() {
+        sql.push("null");
+    } else {
+        sql.push("(select pg_catalog.json_build_array(");
+        sql.list(answer.key, ", ", |sql, column| {
+            sql.column(RESULT, column).push("::text");
+        });
+        sql.push(")::text from ").name(RESULT).push(" limit 1)");
+    }
+    sql.push(", ");
+    if answer.counts_updates {
+        sql.push("nullif(pg_catalog.current_setting(").literal(UPDATED).push(", true), '')");
+    } else {
+        sql.push("null");
+    }
+    for (guard, mark) in answer.guards {
+        sql.push(", case when pg_catalog.count(*) ");
+        match guard {
+            Guard::Single => sql.push("<> 1"),
+            Guard::AtMost(rows) => sql.push("> ").value(rows.to_string()).push("::int8"),
+            Guard::Some => sql.push("= 0"),
+        };
+        sql.push(" then (").value(Bytes::from(mark.clone())).push("::text || pg_catalog.count(*)::text)::int4 end");
+    }
+    sql.push(" from (");
+    rows(sql);
+    sql.push(") as ").name(ROWS);
+}
+
+fn body(sql: &mut Sql, body: &Body) {
+    let row = format!("\"{ROWS}\".*");
+    let scalar = format!("\"{ROWS}\".\"{SCALAR}\"");
+    let text = match body {
+        Body::None => "null".to_owned(),
+        Body::Array { strip_nulls: false } => format!("coalesce(pg_catalog.json_agg({row}), '[]')::text"),
+        Body::Array { strip_nulls: true } => {
+            format!("coalesce(pg_catalog.json_strip_nulls(pg_catalog.json_agg({row})), '[]')::text")
+        }
+        Body::First { strip_nulls: false } => format!("coalesce((pg_catalog.json_agg({row})->0)::text, 'null')"),
+        Body::First { strip_nulls: true } => {
+            format!("coalesce(pg_catalog.json_strip_nulls(pg_catalog.json_agg({row})->0)::text, 'null')")
+        }
+        // A row as text is its values in parentheses, quoted nearly as CSV wants it.
+        Body::Csv => format!(
+            "coalesce((select pg_catalog.string_agg(pgrst_key, ',') \
+               from pg_catalog.json_object_keys(pg_catalog.json_agg({row})->0) as pgrst_key), '') \
+             || E'\\n' \
+             || coalesce(pg_catalog.string_agg(pg_catalog.substr(({row})::text, 2, pg_catalog.length(({row})::text) - 2), \
+               E'\\n'), '')"
+        ),
+        Body::GeoJson => format!(
+            "pg_catalog.json_build_object('type', 'FeatureCollection', 'features', \
+             coalesce(pg_catalog.json_agg(ST_AsGeoJSON({row})::json), '[]'))::text"
+        ),
+        Body::Value => format!("coalesce((pg_catalog.json_agg({scalar})->0)::text, 'null')"),
+        Body::Values => format!("coalesce(pg_catalog.json_agg({scalar}), '[]')::text"),
+        Body::Raw { binary: false } => format!("pg_catalog.string_agg({scalar}::text, '')"),
+        Body::Raw { binary: true } => format!("pg_catalog.string_agg(pg_catalog.encode({scalar}, 'hex'), '')"),
+        Body::Aggregate { function, of, binary } => {
+            if *binary {
+                sql.push("pg_catalog.encode(");
+            }
+            sql.qualified(function).push("(");
+            match of {
+                Some(relation) => sql.name(ROWS).push("::").qualified(relation),
+                None => sql.push(&row),
+            };
+            sql.push(if *binary { "), 'hex')" } else { ")::text" });
+            return;
+        }
+    };
+    sql.push(&text);
+}

@@ -1,0 +1,142 @@
+//! Statements. One request is one statement: it reads or writes, counts, and makes the body.
+//!
+//! Two rules keep clients out of the SQL. What they wrote as a name goes through [`Sql::name`], and what they wrote
+//! as a value through [`Sql::value`], which makes it a parameter of no declared type, so that Postgres reads it as it
+//! reads a literal. The exceptions are few and checked where they are parsed: operators and functions come from
+//! tables of ours, casts have no character that could end a type's name, and steps into JSON are quoted literals,
+//! because expressions to group by must be the same text twice.
+//!
+//! - [`read`] selects rows of a [`Node`](super::plan::read::Node)
+//! - [`condition`] writes filters
+//! - [`write`] and [`call`] write the source of rows for the other methods
+//! - [`answer`] wraps rows into the one row of an answer
+//! - [`settings`] is what goes before it in the same transaction
+
+use bytes::Bytes;
+
+use super::catalog::Name;
+
+pub mod answer;
+pub mod call;
+pub mod condition;
+pub mod read;
+pub mod settings;
+pub mod write;
+
+/// The name of what a write or call gave.
+pub const RESULT: &str = "pgrst_source";
+
+/// A statement being written.
+#[derive(Clone, Debug, Default)]
+pub struct Sql {
+    text: String,
+    params: Vec<Bytes>,
+}
+
+impl Sql {
+    /// Adds text of ours.
+    pub fn push(&mut self, text: &str) -> &mut Self {
+        self.text.push_str(text);
+        self
+    }
+
+    /// Adds a name.
+    pub fn name(&mut self, name: &str) -> &mut Self {
+        self.text.push_str(&quote(name));
+        self
+    }
+
+    /// Adds a qualified name.
+    pub fn qualified(&mut self, name: &Name) -> &mut Self {
+        self.name(&name.schema).push(".").name(&name.name)
+    }
+
+    /// Adds a column of something in the statement.
+    pub fn column(&mut self, of: &str, column: &str) -> &mut Self {
+        self.name(of).push(".").name(column)
+    }
+
+    /// Adds a value.
+    pub fn value(&mut self, value: impl Into<Bytes>) -> &mut Self {
+        self.params.push(value.into());
+        let place = format!("${}", self.params.len());
+        self.push(&place)
+    }
+
+    /// Adds a quoted literal, where a parameter will not do.
+    pub fn literal(&mut self, text: &str) -> &mut Self {
+        self.text.push_str(&quote_literal(text));
+        self
+    }
+
+    /// Adds each of some things, with text of ours between.
+    pub fn list<T>(
+        &mut self,
+        items: impl IntoIterator<Item = T>,
+        separator: &str,
+        mut write: impl FnMut(&mut Self, T),
+    ) -> &mut Self {
+        for (index, item) in items.into_iter().enumerate() {
+            if index > 0 {
+                self.push(separator);
+            }
+            write(self, item);
+        }
+        self
+    }
+
+    /// The same statement behind text of ours.
+    #[must_use]
+    pub fn prefixed(mut self, text: &str) -> Self {
+        self.text.insert_str(0, text);
+        self
+    }
+
+    /// The statement's text.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Its parameters.
+    pub fn params(&self) -> &[Bytes] {
+        &self.params
+    }
+}
+
+/// A name as SQL writes it. A NUL cannot be in a name and would end it.
+pub fn quote(name: &str) -> String {
+    let name = name.split('\0').next().unwrap_or_default();
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// A text as SQL writes it, whatever `standard_conforming_strings` says.
+pub fn quote_literal(text: &str) -> String {
+    let text = text.replace('\0', "");
+    let quoted = text.replace('\'', "''");
+    match quoted.contains('\\') {
+        true => format!("E'{}'", quoted.replace('\\', "\\\\")),
+        false => format!("'{quoted}'"),
+    }
+}
+
+/// An array as a literal of an array type, every element quoted.
+pub fn array(elements: &[String]) -> String {
+    let quoted: Vec<_> = elements
+        .iter()
+        .map(|element| format!("\"{}\"", element.replace('\\', "\\\\").replace('"', "\\\"")))
+        .collect();
+    format!("{{{}}}", quoted.join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_literals_cannot_be_left() {
+        assert_eq!(quote(r#"a"; drop table x; --"#), r#""a""; drop table x; --""#);
+        assert_eq!(quote("a\0\"b"), "\"a\"");
+        assert_eq!(quote_literal(r"it's \' x"), r"E'it''s \\'' x'");
+        assert_eq!(array(&["a\"b".into(), "c\\".into(), String::new()]), r#"{"a\"b","c\\",""}"#);
+    }
+}

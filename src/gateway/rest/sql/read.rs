@@ -1,0 +1,415 @@
+//! Rows of a level, with what is embedded in them.
+
+use super::{
+    super::{
+        catalog::{Catalog, Column as CatalogColumn, Link, Name},
+        parse::{order::Term, select::Column},
+        plan::read::{Bounds, Child, Node, Output, Source},
+    },
+    RESULT, Sql,
+    condition::{self, Embeds},
+};
+
+/// The column of a joined embed that is not null where there are rows.
+pub const PRESENT: &str = "pgrst_present";
+
+/// The column of a joined embed that is its JSON.
+const VALUE: &str = "pgrst_value";
+
+/// The rows of an embed before they become JSON.
+const ROWS: &str = "pgrst_rows";
+
+/// Selects a level's rows.
+pub fn rows(sql: &mut Sql, catalog: &Catalog, node: &Node<'_>) {
+    Reader { catalog }.rows(sql, node, None, false);
+}
+
+/// Selects a 1 for each of a level's rows, without its limits: embeds matter only where they decide which rows there
+/// are.
+pub fn counted(sql: &mut Sql, catalog: &Catalog, node: &Node<'_>) {
+    sql.push("select 1");
+    let reader = Reader { catalog };
+    reader.from(sql, node, None);
+    reader.filter(sql, node, None, Embeds::Exists);
+}
+
+/// Selects a row where a parent's embed has one.
+pub fn existence(sql: &mut Sql, catalog: &Catalog, parent: &Node<'_>, child: &Child<'_>) {
+    let reader = Reader { catalog };
+    sql.push("select 1");
+    reader.from(sql, &child.node, Some((parent, child)));
+    reader.filter(sql, &child.node, Some((parent, child)), Embeds::Exists);
+}
+
+/// The keys a level puts into a row, its own and those of what is spread into it.
+fn keys(node: &Node<'_>) -> Vec<String> {
+    let mut keys = Vec::new();
+    for output in &node.fields {
+        match output {
+            Output::Star => {
+                let columns = node.relation.map_or(&[] as &[_], |relation| relation.columns.as_slice());
+                keys.extend(columns.iter().map(|column| column.name.clone()));
+            }
+            Output::Column(column) => keys.push(key(column).to_owned()),
+        }
+    }
+    for child in &node.embeds {
+        if child.spread {
+            keys.extend(self::keys(&child.node));
+        } else if !child.node.is_empty() {
+            keys.push(child.key.clone());
+        }
+    }
+    keys
+}
+
+/// The key of a column's value.
+fn key(column: &Column) -> &str {
+    match (&column.alias, &column.aggregate, &column.field) {
+        (Some(alias), ..) => alias,
+        (None, Some(aggregate), _) => aggregate.function,
+        (None, None, Some(field)) => field.key(),
+        (None, None, None) => "count",
+    }
+}
+
+type Parent<'p, 'c> = Option<(&'p Node<'c>, &'p Child<'c>)>;
+
+struct Reader<'a> {
+    catalog: &'a Catalog,
+}
+
+impl Reader<'_> {
+    /// `lifted`: aggregates are computed by the level these rows are spread into.
+    fn rows(&self, sql: &mut Sql, node: &Node<'_>, parent: Parent<'_, '_>, lifted: bool) {
+        let grouped = node.has_aggregates() && !lifted;
+        sql.push("select ");
+        let mut separator = "";
+        for output in &node.fields {
+            self.output(sql, node, output, grouped || lifted, lifted, &mut separator);
+        }
+        for child in &node.embeds {
+            if child.spread {
+                for (key, aggregate) in spread_keys(child) {
+                    sql.push(separator);
+                    separator = ", ";
+                    match aggregate.filter(|_| !lifted) {
+                        Some(column) => aggregated(sql, column, |sql| {
+                            sql.column(&child.joined, &key);
+                        }),
+                        None => self.spread_value(sql, child, &key),
+                    }
+                    sql.push(" as ").name(&key);
+                }
+            } else if !child.node.is_empty() {
+                sql.push(separator);
+                separator = ", ";
+                self.embedded_value(sql, child);
+                sql.push(" as ").name(&child.key);
+            }
+        }
+        self.from(sql, node, parent);
+        for child in &node.embeds {
+            self.join(sql, node, child);
+        }
+        self.filter(sql, node, parent, Embeds::Joined);
+        if grouped {
+            self.group(sql, node);
+        }
+        self.order(sql, node);
+        bounds(sql, node);
+    }
+
+    fn output(&self, sql: &mut Sql, node: &Node<'_>, output: &Output, expand: bool, lifted: bool, separator: &mut &str) {
+        match output {
+            Output::Star => {
+                let columns = node.relation.map_or(&[] as &[_], |relation| relation.columns.as_slice());
+                let formatted = columns.iter().any(|column| self.formatter(column).is_some());
+                if columns.is_empty() || !(expand || formatted) {
+                    sql.push(separator).name(&node.alias).push(".*");
+                    *separator = ", ";
+                    return;
+                }
+                for column in columns {
+                    sql.push(separator);
+                    *separator = ", ";
+                    self.known_column(sql, node, column);
+                    sql.push(" as ").name(&column.name);
+                }
+            }
+            Output::Column(column) => {
+                sql.push(separator);
+                *separator = ", ";
+                match &column.aggregate {
+                    Some(_) if !lifted => aggregated(sql, column, |sql| self.plain(sql, node, column)),
+                    _ => self.plain(sql, node, column),
+                }
+                sql.push(" as ").name(key(column));
+            }
+        }
+    }
+
+    /// A column before it is aggregated.
+    fn plain(&self, sql: &mut Sql, node: &Node<'_>, column: &Column) {
+        let Some(field) = &column.field else {
+            // What is counted: a row that is there.
+            sql.push("1");
+            return;
+        };
+        let known = node.relation.and_then(|relation| relation.column(&field.name));
+        if let Some(cast) = &column.cast {
+            sql.push("cast(");
+            condition::field(sql, &node.alias, known, field);
+            sql.push(" as ").push(cast).push(")");
+            return;
+        }
+        match known.filter(|_| field.path.is_empty() && column.aggregate.is_none()) {
+            Some(known) => self.known_column(sql, node, known),
+            None => condition::field(sql, &node.alias, known, field),
+        }
+    }
+
+    /// A column as it is shown; a domain may say how.
+    fn known_column(&self, sql: &mut Sql, node: &Node<'_>, column: &CatalogColumn) {
+        match self.formatter(column) {
+            Some(formatter) => sql.qualified(formatter).push("(").column(&node.alias, &column.name).push(")"),
+            None => sql.column(&node.alias, &column.name),
+        };
+    }
+
+    fn formatter(&self, column: &CatalogColumn) -> Option<&Name> {
+        self.catalog.representation(column)?.format.as_ref()
+    }
+
+    fn embedded_value(&self, sql: &mut Sql, child: &Child<'_>) {
+        if child.to_one {
+            sql.column(&child.joined, VALUE);
+        } else {
+            sql.push("coalesce(").column(&child.joined, VALUE).push(", '[]')");
+        }
+    }
+
+    fn spread_value(&self, sql: &mut Sql, child: &Child<'_>, key: &str) {
+        if child.to_one {
+            sql.column(&child.joined, key);
+        } else {
+            sql.push("coalesce(").column(&child.joined, key).push(", '[]')");
+        }
+    }
+
+    fn from(&self, sql: &mut Sql, node: &Node<'_>, parent: Parent<'_, '_>) {
+        sql.push(" from ");
+        match (&node.source, parent.map(|(parent, child)| (parent, child.link))) {
+            (_, Some((parent, Link::Function { function, .. }))) => {
+                sql.qualified(function).push("(").name(&parent.alias);
+                if let Some(relation) = parent.relation {
+                    // A write's result has rows of no type; a table's row already has this one.
+                    sql.push("::").qualified(&relation.qualified());
+                }
+                sql.push(")");
+            }
+            (Source::Relation(name), _) => {
+                sql.qualified(name);
+            }
+            (Source::Result, _) => {
+                sql.name(RESULT);
+            }
+        }
+        sql.push(" as ").name(&node.alias);
+        if let Some((_, child)) = parent
+            && let Link::Junction { relation, .. } = child.link
+        {
+            sql.push(", ").qualified(relation).push(" as ").name(&junction_alias(child));
+        }
+    }
+
+    fn filter(&self, sql: &mut Sql, node: &Node<'_>, parent: Parent<'_, '_>, embeds: Embeds) {
+        sql.push(" where ");
+        if let Some((parent, child)) = parent
+            && link(sql, parent, child)
+        {
+            sql.push(" and ");
+        }
+        condition::all(sql, self.catalog, node, embeds);
+        if embeds == Embeds::Exists {
+            for child in node.embeds.iter().filter(|child| child.inner) {
+                sql.push(" and exists (");
+                existence(sql, self.catalog, node, child);
+                sql.push(")");
+            }
+        }
+    }
+
+    fn join(&self, sql: &mut Sql, node: &Node<'_>, child: &Child<'_>) {
+        sql.push(if child.inner { " join lateral (" } else { " left join lateral (" });
+        let parent = Some((node, child));
+        if child.spread && child.to_one {
+            sql.push("select true as ").name(PRESENT).push(", ").name(ROWS).push(".* from (");
+            self.rows(sql, &child.node, parent, true);
+        } else if child.spread {
+            sql.push("select case when pg_catalog.count(*) > 0 then true end as ").name(PRESENT);
+            for key in keys(&child.node) {
+                sql.push(", pg_catalog.json_agg(").column(ROWS, &key).push(")::jsonb as ").name(&key);
+            }
+            sql.push(" from (");
+            self.rows(sql, &child.node, parent, false);
+        } else if child.to_one {
+            sql.push("select true as ").name(PRESENT);
+            sql.push(", pg_catalog.row_to_json(").name(ROWS).push(".*)::jsonb as ").name(VALUE);
+            sql.push(" from (");
+            self.rows(sql, &child.node, parent, false);
+        } else {
+            sql.push("select case when pg_catalog.count(*) > 0 then true end as ").name(PRESENT);
+            sql.push(", pg_catalog.json_agg(").name(ROWS).push(".*)::jsonb as ").name(VALUE);
+            sql.push(" from (");
+            self.rows(sql, &child.node, parent, false);
+        }
+        sql.push(") as ").name(ROWS).push(") as ").name(&child.joined).push(" on ");
+        if child.inner {
+            sql.column(&child.joined, PRESENT);
+        } else {
+            sql.push("true");
+        }
+    }
+
+    fn group(&self, sql: &mut Sql, node: &Node<'_>) {
+        let mut separator = " group by ";
+        for output in &node.fields {
+            match output {
+                Output::Star => {
+                    for column in node.relation.map_or(&[] as &[_], |relation| relation.columns.as_slice()) {
+                        sql.push(separator).column(&node.alias, &column.name);
+                        separator = ", ";
+                    }
+                }
+                Output::Column(column) if column.aggregate.is_none() => {
+                    sql.push(separator);
+                    self.plain(sql, node, column);
+                    separator = ", ";
+                }
+                Output::Column(_) => {}
+            }
+        }
+        for child in &node.embeds {
+            if child.spread {
+                for (key, _) in spread_keys(child).into_iter().filter(|(_, aggregate)| aggregate.is_none()) {
+                    sql.push(separator).column(&child.joined, &key);
+                    separator = ", ";
+                }
+            } else if !child.node.is_empty() {
+                sql.push(separator).column(&child.joined, VALUE);
+                separator = ", ";
+            }
+        }
+    }
+
+    fn order(&self, sql: &mut Sql, node: &Node<'_>) {
+        if node.order.is_empty() {
+            return;
+        }
+        sql.push(" order by ");
+        sql.list(&node.order, ", ", |sql, term| {
+            self.order_by(sql, node, term);
+            for word in [term.direction, term.nulls].into_iter().flatten() {
+                sql.push(" ").push(word);
+            }
+        });
+    }
+
+    fn order_by(&self, sql: &mut Sql, node: &Node<'_>, term: &Term) {
+        let column = |node: &Node<'_>| node.relation.and_then(|relation| relation.column(&term.field.name)).cloned();
+        match term.relation.as_deref().and_then(|relation| node.embed(relation)) {
+            Some(child) => {
+                sql.push("(select ");
+                condition::field(sql, &child.node.alias, column(&child.node).as_ref(), &term.field);
+                self.from(sql, &child.node, Some((node, child)));
+                self.filter(sql, &child.node, Some((node, child)), Embeds::Exists);
+                sql.push(" limit 1)");
+            }
+            None => condition::field(sql, &node.alias, column(node).as_ref(), &term.field),
+        }
+    }
+}
+
+/// The keys that a spread gives its parent, with the aggregates that the parent computes.
+fn spread_keys<'a>(child: &'a Child<'_>) -> Vec<(String, Option<&'a Column>)> {
+    if !child.to_one {
+        return keys(&child.node).into_iter().map(|key| (key, None)).collect();
+    }
+    let mut all = Vec::new();
+    for output in &child.node.fields {
+        match output {
+            Output::Star => {
+                let columns = child.node.relation.map_or(&[] as &[_], |relation| relation.columns.as_slice());
+                all.extend(columns.iter().map(|column| (column.name.clone(), None)));
+            }
+            Output::Column(column) => {
+                let aggregate = Some(column).filter(|column| column.aggregate.is_some());
+                all.push((key(column).to_owned(), aggregate));
+            }
+        }
+    }
+    for inner in &child.node.embeds {
+        if inner.spread {
+            all.extend(spread_keys(inner));
+        } else if !inner.node.is_empty() {
+            all.push((inner.key.clone(), None));
+        }
+    }
+    all
+}
+
+fn aggregated(sql: &mut Sql, column: &Column, value: impl FnOnce(&mut Sql)) {
+    let Some(aggregate) = &column.aggregate else {
+        return value(sql);
+    };
+    if aggregate.cast.is_some() {
+        sql.push("cast(");
+    }
+    sql.push("pg_catalog.").push(aggregate.function).push("(");
+    value(sql);
+    sql.push(")");
+    if let Some(cast) = &aggregate.cast {
+        sql.push(" as ").push(cast).push(")");
+    }
+}
+
+fn bounds(sql: &mut Sql, node: &Node<'_>) {
+    let (limit, offset) = match node.window {
+        Bounds::All => (None, None),
+        Bounds::Range(range) => (range.limit(), Some(range.first).filter(|first| *first > 0)),
+        Bounds::Window(window) => (window.limit, window.offset),
+    };
+    if let Some(limit) = limit {
+        sql.push(" limit ").value(limit.to_string());
+    }
+    if let Some(offset) = offset {
+        sql.push(" offset ").value(offset.to_string());
+    }
+}
+
+fn junction_alias(child: &Child<'_>) -> String {
+    format!("x_{}", child.joined)
+}
+
+/// Adds the condition under which an embed's row is a parent's; false if the row's source says it already.
+fn link(sql: &mut Sql, parent: &Node<'_>, child: &Child<'_>) -> bool {
+    let equal = |sql: &mut Sql, (left, right): (&str, &str), columns: &[(String, String)]| {
+        sql.list(columns, " and ", |sql, (own, theirs)| {
+            sql.column(left, own).push(" = ").column(right, theirs);
+        });
+    };
+    match child.link {
+        Link::Function { .. } => return false,
+        Link::Key { columns, .. } => equal(sql, (&parent.alias, &child.node.alias), columns),
+        Link::Junction {
+            to_origin, to_target, ..
+        } => {
+            let junction = junction_alias(child);
+            equal(sql, (&parent.alias, &junction), &to_origin.1);
+            sql.push(" and ");
+            equal(sql, (&junction, &child.node.alias), &to_target.1);
+        }
+    }
+    true
+}

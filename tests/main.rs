@@ -1,0 +1,10 @@
+//! The integration tests, in one binary: they share one Postgres (`support::cluster`).
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod cli;
+mod directions;
+mod embedded;
+mod migrations;
+mod support;
+mod worker;

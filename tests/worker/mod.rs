@@ -1,0 +1,6 @@
+//! Routing under concurrency, and the worker, on real databases.
+
+mod desk;
+mod duties;
+mod routing;
+mod run;
