@@ -5,6 +5,7 @@ use url::Url;
 
 /// How the service behaves. The defaults are those of `supabase start`, but for anonymous sign-ins.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+#[group(skip)]
 #[command(next_help_heading = "Users and sessions")]
 pub struct Settings {
     /// Whether people may sign up by themselves; otherwise only the service key creates users
@@ -80,7 +81,9 @@ pub struct Settings {
     )]
     pub redirect_urls: Vec<String>,
     /// Most connections to the database
+    // an id of its own: `serve` has another service's beside it
     #[arg(
+        id = "auth-connections",
         long = "auth-connections",
         env = "SWITCHBOARD_AUTH_CONNECTIONS",
         value_name = "NUMBER",
