@@ -21,7 +21,7 @@ macro_rules! select_users {
 const FINDING: &str = "Database error finding user";
 
 /// A user. The fields are those of the wire, in its order.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct User {
     pub id: Uuid,
     pub aud: String,
@@ -76,7 +76,7 @@ pub struct User {
 }
 
 /// One way to be recognised.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 struct Identity {
     identity_id: Uuid,
     /// The provider's id of the user.
@@ -222,7 +222,6 @@ impl Page<'_> {
 }
 
 /// A user to be created.
-#[derive(Debug)]
 pub struct NewUser {
     pub id: Uuid,
     pub audience: String,
@@ -296,7 +295,7 @@ impl NewUser {
 }
 
 /// What changes about a user; what is not given stays.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Change {
     pub role: Option<String>,
     pub email: Option<String>,
