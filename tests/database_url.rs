@@ -28,7 +28,10 @@ async fn a_bare_database_becomes_a_supabase() {
 async fn only_a_superuser_can_make_it_one() {
     let (home, database) = (Home::new(), TestDatabase::empty().await);
     let mut connection = database.database.connect(Login::Admin).await.unwrap();
-    sqlx::raw_sql("create role somebody login").execute(&mut connection).await.unwrap();
+    sqlx::raw_sql("create role somebody login")
+        .execute(&mut connection)
+        .await
+        .unwrap();
     let mut command = home.command();
     let output = command
         .args(["--database-url", &database.url("somebody")])
