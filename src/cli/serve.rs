@@ -5,7 +5,11 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time
 use anyhow::{Context as _, bail};
 use axum::Router;
 use clap::{ValueEnum, builder::FalseyValueParser};
-use tokio::{net::TcpListener, time::timeout};
+use sqlx::Executor;
+use tokio::{
+    net::TcpListener,
+    time::{interval, timeout},
+};
 use url::Url;
 
 use super::{
@@ -18,13 +22,15 @@ use super::{
 use crate::{
     config::Secret,
     data_dir::{DataDir, Lock},
-    db::{Database, migrations::Migrations, platform},
+    db::{Database, Login, migrations::Migrations, platform},
     gateway::{self, Context, Services, keys::Keys},
-    health::Health,
+    health::{Health, Part},
     shutdown::Shutdown,
     worker,
 };
 
+/// How often the database is asked whether it is there, and how long it may take to say so.
+const HEARTBEAT: Duration = Duration::from_secs(5);
 /// How long the parts may take to come up before the URLs are printed all the same, with what is not ready.
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -229,7 +235,7 @@ impl Api {
             running.without_secrets()
         };
         let health = Health::default();
-        health.part("database").ready();
+        shutdown.spawn(watch(database.clone(), health.part("database"), shutdown.clone()));
         let context = Context {
             database: database.clone(),
             keys: Arc::new(self.keys),
@@ -293,6 +299,23 @@ async fn answer(listener: TcpListener, router: Router, shutdown: Shutdown) {
         tracing::error!(error = %error, "a listener failed");
         shutdown.start();
     }
+}
+
+/// Says whether the database answers: it may be elsewhere, and go away without us.
+async fn watch(database: Database, part: Part, shutdown: Shutdown) {
+    let pool = database.pool(Login::Owner, 1);
+    let mut beat = interval(HEARTBEAT);
+    while shutdown.token().run_until_cancelled(beat.tick()).await.is_some() {
+        match timeout(HEARTBEAT, pool.execute("select")).await {
+            Ok(Ok(_)) => part.ready(),
+            Ok(Err(error)) => {
+                tracing::warn!(error = %error, "the database does not answer");
+                part.failing("does not answer");
+            }
+            Err(_) => part.failing("answers too late"),
+        }
+    }
+    pool.close().await;
 }
 
 /// Prints URLs and keys once every part is up.
