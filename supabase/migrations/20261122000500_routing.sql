@@ -306,6 +306,10 @@ begin
     from chat.queue as q
     join public.chat_sessions as s on s.id = q.session_id
     where q.left_at is null
+      and chat.is_open(s.status)
+      -- one statement may end many: a row that ended is served no more, though its place is still to be closed
+      and s.agent_id is null
+      and chat.is_open(s.status)
       and case
         when agent is not null then chat.may_serve(agent, s.id, s.tenant_id, s.customer_id)
         else exists (
@@ -701,7 +705,7 @@ begin
       perform chat.assign_next();
     end if;
 
-  elsif new.agent_id is distinct from old.agent_id then
+  elsif chat.is_open(new.status) and new.agent_id is distinct from old.agent_id then
     if actor in ('agent', 'lead')
       and new.agent_id <> caller
       and not exists (select from public.support_agents as a where a.user_id = new.agent_id)

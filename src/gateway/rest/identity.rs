@@ -88,8 +88,9 @@ fn refused(token: &str, error: &TokenError) -> Box<Error> {
         TokenError::Malformed => invalid("JWT cryptographic operation failed"),
         TokenError::Algorithm => invalid("Wrong or unsupported encoding algorithm")
             .details("JWT is unsecured or signed by another algorithm than HS256"),
-        TokenError::Signature => invalid("No suitable key or wrong key type")
-            .details("None of the keys was able to decode the JWT"),
+        TokenError::Signature => {
+            invalid("No suitable key or wrong key type").details("None of the keys was able to decode the JWT")
+        }
     })
 }
 
@@ -122,7 +123,9 @@ fn check(claims: &Claims, settings: &Settings) -> Result<()> {
     let audiences: Vec<&str> = match claims.get("aud") {
         None => return Ok(()),
         Some(Value::String(audience)) => vec![audience],
-        Some(Value::Array(list)) if list.iter().all(Value::is_string) => list.iter().filter_map(Value::as_str).collect(),
+        Some(Value::Array(list)) if list.iter().all(Value::is_string) => {
+            list.iter().filter_map(Value::as_str).collect()
+        }
         Some(_) => return invalid("The JWT 'aud' claim must be a string or an array of strings"),
     };
     match &settings.jwt_aud {

@@ -1,6 +1,10 @@
 //! `GET /`: the description of the API.
 
-use axum::{body::Body, http::{HeaderValue, StatusCode, header}, response::Response};
+use axum::{
+    body::Body,
+    http::{HeaderValue, StatusCode, header},
+    response::Response,
+};
 
 use super::{
     OpenApiMode,

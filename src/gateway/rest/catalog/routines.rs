@@ -134,7 +134,11 @@ impl Catalog {
         };
         let mut candidates: Vec<&Routine> = match raw {
             Raw::Type(_) => Vec::new(),
-            Raw::Never | Raw::Json => callable.iter().filter(|routine| routine.takes(names)).copied().collect(),
+            Raw::Never | Raw::Json => callable
+                .iter()
+                .filter(|routine| routine.takes(names))
+                .copied()
+                .collect(),
         };
         let mut by_body = false;
         if candidates.is_empty() {
@@ -156,10 +160,7 @@ impl Catalog {
         let Name { schema, name } = name;
         let listed = names.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
         let (shown, searched) = match raw {
-            Raw::Type(type_name) => (
-                String::new(),
-                format!(" with a single unnamed {type_name} parameter"),
-            ),
+            Raw::Type(type_name) => (String::new(), format!(" with a single unnamed {type_name} parameter")),
             _ if names.is_empty() => (" without parameters".to_owned(), " without parameters".to_owned()),
             _ => {
                 let word = if names.len() == 1 { "parameter" } else { "parameters" };
@@ -194,7 +195,11 @@ impl Catalog {
 }
 
 fn signature(routine: &Routine) -> String {
-    let mut names: Vec<_> = routine.arguments.iter().map(|argument| argument.name.as_str()).collect();
+    let mut names: Vec<_> = routine
+        .arguments
+        .iter()
+        .map(|argument| argument.name.as_str())
+        .collect();
     names.sort_unstable();
     format!("({})", names.join(", "))
 }

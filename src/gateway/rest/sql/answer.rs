@@ -131,7 +131,9 @@ pub fn statement(
     sql.push(", pg_catalog.count(*)::text, ");
     body(sql, &answer.body);
     for name in ["response.headers", "response.status"] {
-        sql.push(", nullif(pg_catalog.current_setting('").push(name).push("', true), '')");
+        sql.push(", nullif(pg_catalog.current_setting('")
+            .push(name)
+            .push("', true), '')");
     }
     sql.push(", ");
     if answer.key.is_empty() {
@@ -145,7 +147,9 @@ pub fn statement(
     }
     sql.push(", ");
     if answer.counts_updates {
-        sql.push("nullif(pg_catalog.current_setting(").literal(UPDATED).push(", true), '')");
+        sql.push("nullif(pg_catalog.current_setting(")
+            .literal(UPDATED)
+            .push(", true), '')");
     } else {
         sql.push("null");
     }
@@ -156,7 +160,9 @@ pub fn statement(
             Guard::AtMost(rows) => sql.push("> ").value(rows.to_string()).push("::int8"),
             Guard::Some => sql.push("= 0"),
         };
-        sql.push(" then (").value(Bytes::from(mark.clone())).push("::text || pg_catalog.count(*)::text)::int4 end");
+        sql.push(" then (")
+            .value(Bytes::from(mark.clone()))
+            .push("::text || pg_catalog.count(*)::text)::int4 end");
     }
     sql.push(" from (");
     rows(sql);
