@@ -44,12 +44,9 @@ impl Identity {
             Value::String(role) => Some(role.clone()),
             other => Some(other.to_string()),
         });
-        let role = match role.or_else(|| settings.db_anon_role.clone()) {
-            Some(role) => role,
-            None => {
-                let error = Error::new(StatusCode::UNAUTHORIZED, "PGRST302", "Anonymous access is disabled");
-                return Err(error.header(header::WWW_AUTHENTICATE, "Bearer").into());
-            }
+        let Some(role) = role.or_else(|| settings.db_anon_role.clone()) else {
+            let error = Error::new(StatusCode::UNAUTHORIZED, "PGRST302", "Anonymous access is disabled");
+            return Err(error.header(header::WWW_AUTHENTICATE, "Bearer").into());
         };
         let shown = match &claims {
             Some(claims) if claims.role() == Some(&role) => claims.raw().to_owned(),
@@ -88,8 +85,9 @@ fn refused(token: &str, error: &TokenError) -> Box<Error> {
         TokenError::Malformed => invalid("JWT cryptographic operation failed"),
         TokenError::Algorithm => invalid("Wrong or unsupported encoding algorithm")
             .details("JWT is unsecured or signed by another algorithm than HS256"),
-        TokenError::Signature => invalid("No suitable key or wrong key type")
-            .details("None of the keys was able to decode the JWT"),
+        TokenError::Signature => {
+            invalid("No suitable key or wrong key type").details("None of the keys was able to decode the JWT")
+        }
     })
 }
 
@@ -122,7 +120,9 @@ fn check(claims: &Claims, settings: &Settings) -> Result<()> {
     let audiences: Vec<&str> = match claims.get("aud") {
         None => return Ok(()),
         Some(Value::String(audience)) => vec![audience],
-        Some(Value::Array(list)) if list.iter().all(Value::is_string) => list.iter().filter_map(Value::as_str).collect(),
+        Some(Value::Array(list)) if list.iter().all(Value::is_string) => {
+            list.iter().filter_map(Value::as_str).collect()
+        }
         Some(_) => return invalid("The JWT 'aud' claim must be a string or an array of strings"),
     };
     match &settings.jwt_aud {

@@ -39,7 +39,9 @@ pub struct Subject<'c> {
 /// # Errors
 /// PGRST107.
 pub fn choose(accepted: &[Media], subject: Subject<'_>, catalog: &Catalog, settings: &Settings) -> Result<Form> {
-    let found = accepted.iter().find_map(|media| form(media, subject, catalog, settings));
+    let found = accepted
+        .iter()
+        .find_map(|media| form(media, subject, catalog, settings));
     found.ok_or_else(|| {
         let listed: Vec<_> = accepted.iter().map(ToString::to_string).collect();
         let message = format!("None of these media types are available: {}", listed.join(", "));
@@ -74,9 +76,14 @@ fn form(media: &Media, subject: Subject<'_>, catalog: &Catalog, settings: &Setti
             let scalar = subject.routine.is_some_and(|routine| !call::returns_rows(routine));
             let body = match scalar {
                 true => Body::Value,
-                false => Body::First { strip_nulls: *strip_nulls },
+                false => Body::First {
+                    strip_nulls: *strip_nulls,
+                },
             };
-            Some(Form { single: true, ..plain(body) })
+            Some(Form {
+                single: true,
+                ..plain(body)
+            })
         }
         Media::Csv => Some(plain(Body::Csv)),
         Media::GeoJson => Some(plain(Body::GeoJson)),
@@ -116,7 +123,9 @@ fn custom(media: &Media, subject: Subject<'_>, catalog: &Catalog) -> Option<Form
     let of_relation = |handler: &&Handler| handler.relation == Some(relation.oid);
     let of_any = |handler: &&Handler| handler.relation.is_none();
     let named = || catalog.handlers.iter().filter(|handler| answers(&handler.media));
-    let handler = named().find(of_relation).or_else(|| named().find(of_any).filter(|_| *media != Media::Any));
+    let handler = named()
+        .find(of_relation)
+        .or_else(|| named().find(of_any).filter(|_| *media != Media::Any));
     let handler = handler.or_else(|| {
         let any = *media == Media::Any;
         catalog.handlers.iter().filter(|_| any).find(of_relation)

@@ -15,7 +15,7 @@
 //! - [`transaction`]: settings and statement, sent together
 //! - [`reply`]: status and headers
 //! - [`openapi`], [`media`]: the API's description; which media types there are
-//! - [`error`]: refusals
+//! - [`mod@error`]: refusals
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -146,14 +146,23 @@ impl Settings {
         let mut settings = self.clone();
         for (name, value) in overrides {
             if !settings.set(name, value) {
-                tracing::warn!(setting = name, "the login role has a pgrst setting that is unknown or makes no sense");
+                tracing::warn!(
+                    setting = name,
+                    "the login role has a pgrst setting that is unknown or makes no sense"
+                );
             }
         }
         settings
     }
 
     fn set(&mut self, name: &str, value: &str) -> bool {
-        let list = || value.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect();
+        let list = || {
+            value
+                .split(',')
+                .map(|name| name.trim().to_owned())
+                .filter(|name| !name.is_empty())
+                .collect()
+        };
         let switch = || match value.to_ascii_lowercase().as_str() {
             "true" | "yes" | "on" | "1" => Some(true),
             "false" | "no" | "off" | "0" => Some(false),
@@ -200,7 +209,10 @@ impl Settings {
                 "disabled" => self.openapi_mode = OpenApiMode::Disabled,
                 _ => return false,
             },
-            _ => match name.strip_prefix("app.settings.").or(name.strip_prefix("app_settings_")) {
+            _ => match name
+                .strip_prefix("app.settings.")
+                .or(name.strip_prefix("app_settings_"))
+            {
                 Some(name) => {
                     self.app_settings.insert(name.to_owned(), value.to_owned());
                 }

@@ -83,8 +83,14 @@ impl Reply<'_> {
                 (status, Some(content_range(self.range.first, rows, total)))
             }
             Did::Insert { merged } => {
-                let updated: i64 = part(row, Part::Updated).and_then(|count| count.parse().ok()).unwrap_or(0);
-                let status = if merged && rows <= updated { StatusCode::OK } else { StatusCode::CREATED };
+                let updated: i64 = part(row, Part::Updated)
+                    .and_then(|count| count.parse().ok())
+                    .unwrap_or(0);
+                let status = if merged && rows <= updated {
+                    StatusCode::OK
+                } else {
+                    StatusCode::CREATED
+                };
                 (status, Some(content_range(1, 0, total)))
             }
             Did::Update => (write_status(returns_rows), Some(content_range(0, rows, total))),
@@ -100,7 +106,7 @@ impl Reply<'_> {
             }
         };
         let is_write = !matches!(self.did, Did::Read | Did::Call { .. });
-        let has_body = status != StatusCode::NO_CONTENT && !(is_write && !returns_rows);
+        let has_body = status != StatusCode::NO_CONTENT && (returns_rows || !is_write);
 
         let mut response = Response::new(Body::empty());
         let headers = response.headers_mut();
@@ -146,7 +152,11 @@ fn put(headers: &mut HeaderMap, name: HeaderName, value: &str) {
 }
 
 fn write_status(returns_rows: bool) -> StatusCode {
-    if returns_rows { StatusCode::OK } else { StatusCode::NO_CONTENT }
+    if returns_rows {
+        StatusCode::OK
+    } else {
+        StatusCode::NO_CONTENT
+    }
 }
 
 fn range_status(first: i64, rows: i64, total: Option<i64>) -> Result<StatusCode> {
@@ -188,8 +198,11 @@ fn location(path: &str, key: &[String], values: &str) -> Option<String> {
 
 /// Percent-encodes all but letters, digits and `-_.~`.
 pub fn encode(text: &str) -> String {
-    const KEPT: &percent_encoding::AsciiSet =
-        &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+    const KEPT: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC
+        .remove(b'-')
+        .remove(b'_')
+        .remove(b'.')
+        .remove(b'~');
     percent_encoding::utf8_percent_encode(text, KEPT).to_string()
 }
 
@@ -222,10 +235,14 @@ fn chosen_by_sql(row: &Row, response: &mut Response) -> Result<()> {
     }
     if let Some(text) = part(row, Part::Status) {
         let digits: String = text.trim().chars().take_while(char::is_ascii_digit).collect();
-        let status = digits.parse().ok().and_then(|status| StatusCode::from_u16(status).ok()).ok_or_else(|| {
-            let message = "response.status guc must be a valid status code";
-            Error::new(StatusCode::INTERNAL_SERVER_ERROR, "PGRST112", message)
-        })?;
+        let status = digits
+            .parse()
+            .ok()
+            .and_then(|status| StatusCode::from_u16(status).ok())
+            .ok_or_else(|| {
+                let message = "response.status guc must be a valid status code";
+                Error::new(StatusCode::INTERNAL_SERVER_ERROR, "PGRST112", message)
+            })?;
         *response.status_mut() = status;
     }
     Ok(())
@@ -285,6 +302,9 @@ mod tests {
     #[test]
     fn a_location_names_the_whole_key() {
         let key = ["id".to_owned(), "k 2".to_owned()];
-        assert_eq!(location("a b", &key, r#"["1", null]"#).unwrap(), "/a%20b?id=eq.1&k%202=is.null");
+        assert_eq!(
+            location("a b", &key, r#"["1", null]"#).unwrap(),
+            "/a%20b?id=eq.1&k%202=is.null"
+        );
     }
 }

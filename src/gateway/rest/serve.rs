@@ -10,7 +10,7 @@ use axum::{
 };
 use bytes::Bytes;
 
-pub use self::request::Incoming;
+pub use self::request::{Incoming, Work};
 use super::{
     catalog::watch::{Current, Snapshot},
     error::{Error, Result},
@@ -94,7 +94,13 @@ fn schema(parts: &Parts, snapshot: &Snapshot) -> Result<String> {
         return Ok(wanted);
     }
     let hint = format!("Only the following schemas are exposed: {}", exposed.join(", "));
-    Err(Error::new(StatusCode::NOT_ACCEPTABLE, "PGRST106", format!("Invalid schema: {wanted}")).hint(hint).into())
+    Err(Error::new(
+        StatusCode::NOT_ACCEPTABLE,
+        "PGRST106",
+        format!("Invalid schema: {wanted}"),
+    )
+    .hint(hint)
+    .into())
 }
 
 fn profile_header(method: &Method) -> &'static str {

@@ -115,7 +115,10 @@ fn borrowed(sql: &Sql) -> Vec<Option<&[u8]>> {
 fn marked(message: &str, marks: &[String]) -> Option<(usize, String)> {
     marks.iter().enumerate().find_map(|(index, mark)| {
         let at = message.find(mark.as_str())?;
-        let digits = message[at + mark.len()..].chars().take_while(char::is_ascii_digit).collect();
+        let digits = message[at + mark.len()..]
+            .chars()
+            .take_while(char::is_ascii_digit)
+            .collect();
         Some((index, digits))
     })
 }

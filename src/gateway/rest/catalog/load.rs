@@ -57,7 +57,8 @@ impl Catalog {
                 .await?,
             ..Self::default()
         };
-        let roles: Vec<RoleSetting> = rows(connection, include_str!("../../../../sql/gateway/rest_roles.sql"), None).await?;
+        let roles: Vec<RoleSetting> =
+            rows(connection, include_str!("../../../../sql/gateway/rest_roles.sql"), None).await?;
         for setting in roles {
             if setting.own {
                 if let Some(name) = setting.name.strip_prefix("pgrst.") {
@@ -78,8 +79,12 @@ impl Catalog {
             Some(&searched),
         )
         .await?;
-        let constraints: Vec<Constraint> =
-            rows(connection, include_str!("../../../../sql/gateway/rest_constraints.sql"), None).await?;
+        let constraints: Vec<Constraint> = rows(
+            connection,
+            include_str!("../../../../sql/gateway/rest_constraints.sql"),
+            None,
+        )
+        .await?;
         let routines: Vec<Routine> = rows(
             connection,
             include_str!("../../../../sql/gateway/rest_routines.sql"),

@@ -74,15 +74,17 @@ impl Relationship {
         let named = self.target.name == target;
         match &self.link {
             Link::Function { function, .. } => function.name == target,
-            Link::Junction { relation, .. } => {
-                !self.to_self && named && hint.is_none_or(|hint| hint == relation.name)
-            }
+            Link::Junction { relation, .. } => !self.to_self && named && hint.is_none_or(|hint| hint == relation.name),
             Link::Key {
                 constraint,
                 cardinality,
                 columns,
             } => {
-                let single = if let [pair] = columns.as_slice() { Some(pair) } else { None };
+                let single = if let [pair] = columns.as_slice() {
+                    Some(pair)
+                } else {
+                    None
+                };
                 let own = |name: &str| single.is_some_and(|(own, _)| own == name);
                 let theirs = |name: &str| single.is_some_and(|(_, theirs)| theirs == name);
                 match hint {
@@ -113,7 +115,10 @@ pub(super) fn derive(
     routines: &[Routine],
     exposed: &[String],
 ) -> (HashMap<Name, Relation>, HashMap<Name, Vec<Relationship>>) {
-    let names: HashMap<i64, Name> = relations.iter().map(|relation| (relation.oid, relation.qualified())).collect();
+    let names: HashMap<i64, Name> = relations
+        .iter()
+        .map(|relation| (relation.oid, relation.qualified()))
+        .collect();
     let surfaces = surfaces(&relations);
     let is_exposed = |relation: &Relation| exposed.contains(&relation.schema);
     let shown = |oid: i64| {
@@ -131,7 +136,8 @@ pub(super) fn derive(
     for key in constraints.iter().filter(|constraint| constraint.kind == 'p') {
         for (relation, columns) in shown(key.relation) {
             if let Some(names) = combinations(columns, &key.columns).into_iter().next() {
-                keys.entry(relation.oid).or_insert(names.into_iter().map(str::to_owned).collect());
+                keys.entry(relation.oid)
+                    .or_insert(names.into_iter().map(str::to_owned).collect());
             }
         }
     }
@@ -139,7 +145,9 @@ pub(super) fn derive(
     let mut found: HashMap<Name, Vec<Relationship>> = HashMap::new();
     let mut many_to_one: HashMap<Name, Vec<Relationship>> = HashMap::new();
     for foreign in constraints.iter().filter(|constraint| constraint.kind == 'f') {
-        let Some(target_columns) = &foreign.target_columns else { continue };
+        let Some(target_columns) = &foreign.target_columns else {
+            continue;
+        };
         let is_unique = unique.contains(&(foreign.relation, sorted(&foreign.columns)));
         for (origin, origin_columns) in shown(foreign.relation) {
             for (target, shown_columns) in shown(foreign.target) {
@@ -149,8 +157,16 @@ pub(super) fn derive(
                 for own in combinations(origin_columns, &foreign.columns) {
                     for theirs in combinations(shown_columns, target_columns) {
                         let (origin_name, target_name) = (origin.qualified(), target.qualified());
-                        let forward = if is_unique { Cardinality::OneToOne } else { Cardinality::ManyToOne };
-                        let backward = if is_unique { Cardinality::OneToOne } else { Cardinality::OneToMany };
+                        let forward = if is_unique {
+                            Cardinality::OneToOne
+                        } else {
+                            Cardinality::ManyToOne
+                        };
+                        let backward = if is_unique {
+                            Cardinality::OneToOne
+                        } else {
+                            Cardinality::OneToMany
+                        };
                         let to_self = origin.oid == target.oid;
                         let relationship = |to: &Relation, cardinality, columns| Relationship {
                             target: to.qualified(),
@@ -180,7 +196,10 @@ pub(super) fn derive(
         }
     }
     let key_of = |name: &Name| {
-        let oid = relations.iter().find(|relation| relation.qualified() == *name).map(|relation| relation.oid);
+        let oid = relations
+            .iter()
+            .find(|relation| relation.qualified() == *name)
+            .map(|relation| relation.oid);
         oid.and_then(|oid| keys.get(&oid))
     };
     for (junction, ways) in &many_to_one {
@@ -197,7 +216,9 @@ pub(super) fn derive(
         relation.references = references.remove(&relation.oid).unwrap_or_default();
         relation.query = None;
     }
-    let served = relations.into_iter().filter(|relation| exposed.contains(&relation.schema));
+    let served = relations
+        .into_iter()
+        .filter(|relation| exposed.contains(&relation.schema));
     (served.map(|relation| (relation.qualified(), relation)).collect(), found)
 }
 
@@ -224,7 +245,12 @@ fn surfaces(relations: &[Relation]) -> HashMap<i64, Vec<Shown<'_>>> {
             }
             let is_traced = !views.contains_key(&origin.0);
             if is_traced {
-                shown.entry(origin.0).or_default().entry(origin.1).or_default().push(&column.name);
+                shown
+                    .entry(origin.0)
+                    .or_default()
+                    .entry(origin.1)
+                    .or_default()
+                    .push(&column.name);
             }
         }
         for (below, columns) in shown {
@@ -257,7 +283,9 @@ fn junctions(junction: &Name, key: &[String], ways: &[Relationship]) -> Vec<(Nam
     for first in ways {
         for second in ways {
             let (
-                Link::Key { constraint, columns, .. },
+                Link::Key {
+                    constraint, columns, ..
+                },
                 Link::Key {
                     constraint: other_constraint,
                     columns: other_columns,
@@ -270,7 +298,10 @@ fn junctions(junction: &Name, key: &[String], ways: &[Relationship]) -> Vec<(Nam
             if constraint == other_constraint || !in_key(columns) || !in_key(other_columns) {
                 continue;
             }
-            let turned = columns.iter().map(|(own, theirs)| (theirs.clone(), own.clone())).collect();
+            let turned = columns
+                .iter()
+                .map(|(own, theirs)| (theirs.clone(), own.clone()))
+                .collect();
             let relationship = Relationship {
                 target: second.target.clone(),
                 target_is_view: second.target_is_view,
@@ -309,7 +340,9 @@ fn add_functions(
         }
         related.push(Relationship {
             target: target.clone(),
-            target_is_view: relations.iter().any(|relation| relation.view && relation.qualified() == *target),
+            target_is_view: relations
+                .iter()
+                .any(|relation| relation.view && relation.qualified() == *target),
             to_self: origin == target,
             link: Link::Function {
                 function: Name::new(&routine.schema, &routine.name),
@@ -327,5 +360,7 @@ fn sorted(columns: &[i16]) -> Vec<i16> {
 
 fn pairs(own: &[&str], theirs: &[&str]) -> Vec<(String, String)> {
     let pairs = own.iter().zip(theirs);
-    pairs.map(|(own, theirs)| ((*own).to_owned(), (*theirs).to_owned())).collect()
+    pairs
+        .map(|(own, theirs)| ((*own).to_owned(), (*theirs).to_owned()))
+        .collect()
 }

@@ -14,6 +14,8 @@ use crate::gateway::rest::{
 /// A function.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Routine {
+    /// Its oid.
+    pub oid: i64,
     /// Its schema.
     pub schema: String,
     /// Its name.
@@ -115,7 +117,8 @@ impl Routine {
         named && required.into_iter().all(|argument| names.contains(&argument.name)) && names.iter().all(known)
     }
 
-    fn is_callable(&self) -> bool {
+    /// Whether a request can call it: its arguments have names, or its one argument can be a body.
+    pub fn is_callable(&self) -> bool {
         self.arguments.iter().all(|argument| !argument.name.is_empty()) || self.unnamed().is_some()
     }
 }
@@ -134,7 +137,11 @@ impl Catalog {
         };
         let mut candidates: Vec<&Routine> = match raw {
             Raw::Type(_) => Vec::new(),
-            Raw::Never | Raw::Json => callable.iter().filter(|routine| routine.takes(names)).copied().collect(),
+            Raw::Never | Raw::Json => callable
+                .iter()
+                .filter(|routine| routine.takes(names))
+                .copied()
+                .collect(),
         };
         let mut by_body = false;
         if candidates.is_empty() {
@@ -156,10 +163,7 @@ impl Catalog {
         let Name { schema, name } = name;
         let listed = names.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
         let (shown, searched) = match raw {
-            Raw::Type(type_name) => (
-                String::new(),
-                format!(" with a single unnamed {type_name} parameter"),
-            ),
+            Raw::Type(type_name) => (String::new(), format!(" with a single unnamed {type_name} parameter")),
             _ if names.is_empty() => (" without parameters".to_owned(), " without parameters".to_owned()),
             _ => {
                 let word = if names.len() == 1 { "parameter" } else { "parameters" };
@@ -194,7 +198,11 @@ impl Catalog {
 }
 
 fn signature(routine: &Routine) -> String {
-    let mut names: Vec<_> = routine.arguments.iter().map(|argument| argument.name.as_str()).collect();
+    let mut names: Vec<_> = routine
+        .arguments
+        .iter()
+        .map(|argument| argument.name.as_str())
+        .collect();
     names.sort_unstable();
     format!("({})", names.join(", "))
 }

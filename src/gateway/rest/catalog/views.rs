@@ -71,7 +71,10 @@ fn field<'a>(node: &'a str, name: &str) -> Option<&'a str> {
             b'{' | b'(' => depth += 1,
             b'}' | b')' => depth = depth.saturating_sub(1),
             b':' if depth == 1 => {
-                if let Some(value) = node[at + 1..].strip_prefix(name).and_then(|rest| rest.strip_prefix(' ')) {
+                if let Some(value) = node[at + 1..]
+                    .strip_prefix(name)
+                    .and_then(|rest| rest.strip_prefix(' '))
+                {
                     return value.split([' ', '}']).next();
                 }
             }

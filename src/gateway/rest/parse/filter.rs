@@ -272,7 +272,11 @@ fn read_operator(cursor: &mut Cursor<'_>, word: &str, nested: bool) -> Result<Op
             return Ok(None);
         }
         let value = read_value(cursor, nested);
-        return Ok(Some(Operator::Search { function, language, value }));
+        return Ok(Some(Operator::Search {
+            function,
+            language,
+            value,
+        }));
     }
     let Some((name, sql, quantifiable)) = OPERATORS.into_iter().find(|(name, ..)| *name == word) else {
         return Ok(None);
@@ -400,10 +404,16 @@ mod tests {
 
     #[test]
     fn trees_nest_and_end_values_at_commas() {
-        let tree = group(false, true, r#"(a.eq."x,(y)", not.and(b.in.(1,2),c.cs.{3,4}),or_x.is.null)dropped"#);
+        let tree = group(
+            false,
+            true,
+            r#"(a.eq."x,(y)", not.and(b.in.(1,2),c.cs.{3,4}),or_x.is.null)dropped"#,
+        );
         let tree = tree.unwrap();
         assert_eq!(tree.members.len(), 3);
-        let Condition::Group(inner) = &tree.members[1] else { panic!() };
+        let Condition::Group(inner) = &tree.members[1] else {
+            panic!()
+        };
         assert!(inner.negated && inner.members.len() == 2);
         let refused = group(false, true, "()").unwrap_err();
         assert!(format!("{refused:?}").contains(r#"logic tree (())\" (line 1, column 4)"#));

@@ -21,7 +21,9 @@ const PIECES: [&str; 48] = [
 
 fn text(random: &mut SmallRng) -> String {
     let length = random.random_range(0..24);
-    (0..length).map(|_| PIECES[random.random_range(0..PIECES.len())]).collect()
+    (0..length)
+        .map(|_| PIECES[random.random_range(0..PIECES.len())])
+        .collect()
 }
 
 #[test]
@@ -51,7 +53,9 @@ fn what_a_cast_lets_through_is_a_name() {
     for seed in 0..40_000 {
         let mut random = SmallRng::seed_from_u64(seed);
         let value = format!("a::{}", text(&mut random));
-        let Ok(items) = select::parse(&value, &[]) else { continue };
+        let Ok(items) = select::parse(&value, &[]) else {
+            continue;
+        };
         for item in items {
             let select::Item::Column(column) = item else { continue };
             let casts = [column.cast, column.aggregate.and_then(|aggregate| aggregate.cast)];

@@ -180,12 +180,17 @@ mod tests {
 
     #[test]
     fn a_plan_survives_what_clients_send() {
-        let text = "APPLICATION/vnd.pgrst.plan+json; for=\"application/vnd.pgrst.object+json; x=1\"; options=analyze|odd;";
+        let text =
+            "APPLICATION/vnd.pgrst.plan+json; for=\"application/vnd.pgrst.object+json; x=1\"; options=analyze|odd;";
         let wanted = accepted(Some(text));
-        let Media::Plan(plan) = &wanted[0] else { panic!("{wanted:?}") };
+        let Media::Plan(plan) = &wanted[0] else {
+            panic!("{wanted:?}")
+        };
         assert_eq!(*plan.of, Media::Object { strip_nulls: false });
         assert!(plan.json && plan.options == ["analyze"]);
-        let Media::Plan(plan) = Media::parse("application/vnd.pgrst.plan; options=;") else { panic!() };
+        let Media::Plan(plan) = Media::parse("application/vnd.pgrst.plan; options=;") else {
+            panic!()
+        };
         assert!(!plan.json && plan.options.is_empty());
     }
 }

@@ -88,12 +88,23 @@ mod tests {
         let terms = parse("a.desc.nullslast, data->>b, rel(c).nullsfirst").unwrap();
         assert_eq!((terms[0].direction, terms[0].nulls), (Some("desc"), Some("nulls last")));
         assert_eq!(terms[1].field.path.len(), 1);
-        assert_eq!((terms[2].relation.as_deref(), terms[2].nulls), (Some("rel"), Some("nulls first")));
+        assert_eq!(
+            (terms[2].relation.as_deref(), terms[2].nulls),
+            (Some("rel"), Some("nulls first"))
+        );
     }
 
     #[test]
     fn nothing_may_be_left_over() {
-        for bad in ["a.down", "a.asc.desc", "a.nullslast.asc", "a)", "", "a,", "a.asc.nullslast.x"] {
+        for bad in [
+            "a.down",
+            "a.asc.desc",
+            "a.nullslast.asc",
+            "a)",
+            "",
+            "a,",
+            "a.asc.nullslast.x",
+        ] {
             assert!(parse(bad).is_err(), "{bad}");
         }
     }

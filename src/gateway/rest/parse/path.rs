@@ -23,15 +23,19 @@ pub enum Resource {
 /// # Errors
 /// PGRST125.
 pub fn parse(path: &str) -> Result<Resource> {
-    let decode = |segment: &str| -> Cow<'_, str> {
-        Cow::Owned(percent_decode_str(segment).decode_utf8_lossy().into_owned())
-    };
+    let decode =
+        |segment: &str| -> Cow<'_, str> { Cow::Owned(percent_decode_str(segment).decode_utf8_lossy().into_owned()) };
     let segments: Vec<_> = path.strip_prefix('/').unwrap_or(path).split('/').map(decode).collect();
     match segments.as_slice() {
         [root] if root.is_empty() => Ok(Resource::Root),
         [relation] => Ok(Resource::Relation(relation.to_string())),
         [rpc, function] if rpc == "rpc" && !function.is_empty() => Ok(Resource::Function(function.to_string())),
-        _ => Err(Error::new(StatusCode::NOT_FOUND, "PGRST125", "Invalid path specified in request URL").into()),
+        _ => Err(Error::new(
+            StatusCode::NOT_FOUND,
+            "PGRST125",
+            "Invalid path specified in request URL",
+        )
+        .into()),
     }
 }
 

@@ -6,7 +6,11 @@ use bytes::Bytes;
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Value, json};
 
-use super::{super::error::{Error, Result}, media::Media, query};
+use super::{
+    super::error::{Error, Result},
+    media::Media,
+    query,
+};
 
 /// A body.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,8 +44,10 @@ impl Payload {
                 let form = String::from_utf8_lossy(body);
                 let pairs = query::decode_form(&form);
                 let own = pairs.iter().map(|(key, _)| key.clone()).collect();
-                let row: serde_json::Map<_, _> =
-                    pairs.into_iter().map(|(key, value)| (key, Value::String(value))).collect();
+                let row: serde_json::Map<_, _> = pairs
+                    .into_iter()
+                    .map(|(key, value)| (key, Value::String(value)))
+                    .collect();
                 Ok(Self {
                     keys: columns.unwrap_or(own),
                     rows: json!([row]).to_string().into(),
@@ -78,7 +84,9 @@ impl Payload {
     fn csv(body: &Bytes, columns: Option<BTreeSet<String>>) -> Result<Self> {
         let invalid = |message: &str| Error::bad("PGRST102", message);
         let text = std::str::from_utf8(body).map_err(|_| invalid("Invalid UTF-8 in CSV"))?;
-        let mut lines = csv_lines(text).ok_or_else(|| invalid("Unterminated quoted field in CSV"))?.into_iter();
+        let mut lines = csv_lines(text)
+            .ok_or_else(|| invalid("Unterminated quoted field in CSV"))?
+            .into_iter();
         let header = lines.next().unwrap_or_default();
         let mut rows = Vec::new();
         for line in lines {
@@ -86,7 +94,11 @@ impl Payload {
                 return Err(invalid("All lines must have same number of fields").into());
             }
             let members = header.iter().cloned().zip(line).map(|(key, value)| {
-                let value = if value == "NULL" { Value::Null } else { Value::String(value) };
+                let value = if value == "NULL" {
+                    Value::Null
+                } else {
+                    Value::String(value)
+                };
                 (key, value)
             });
             rows.push(Value::Object(members.collect()));
@@ -246,7 +258,10 @@ mod tests {
 
     #[test]
     fn objects_of_an_array_must_have_the_same_keys() {
-        assert_eq!(parse(r#"{"b":1,"a":{"c":[1]}}"#), Some((vec!["a".into(), "b".into()], false)));
+        assert_eq!(
+            parse(r#"{"b":1,"a":{"c":[1]}}"#),
+            Some((vec!["a".into(), "b".into()], false))
+        );
         assert_eq!(parse(r#"[{"a":1},{"a":null}]"#), Some((vec!["a".into()], false)));
         assert_eq!(parse(r#"[{"a":1},{"b":1}]"#), None);
         assert_eq!(parse("[1]"), None);
@@ -268,7 +283,10 @@ mod tests {
     fn csv_becomes_objects() {
         let body = Bytes::from_static(b"a,b\r\n1,\"x \"\"y\"\",\nz\"\nNULL,\n");
         let payload = Payload::parse(&Media::Csv, &body, None).unwrap();
-        assert_eq!(payload.rows.as_ref(), br#"[{"a":"1","b":"x \"y\",\nz"},{"a":null,"b":""}]"#);
+        assert_eq!(
+            payload.rows.as_ref(),
+            br#"[{"a":"1","b":"x \"y\",\nz"},{"a":null,"b":""}]"#
+        );
         let ragged = Bytes::from_static(b"a,b\n1\n");
         assert!(Payload::parse(&Media::Csv, &ragged, None).is_err());
         let open = Bytes::from_static(b"a\n\"1\n");

@@ -137,7 +137,12 @@ mod tests {
     fn the_first_of_each_kind_counts_over_all_headers() {
         let mut headers = HeaderMap::new();
         headers.append("prefer", "return=minimal , count=exact".parse().unwrap());
-        headers.append("prefer", "return=representation,handling=strict,odd=1,max-affected=3".parse().unwrap());
+        headers.append(
+            "prefer",
+            "return=representation,handling=strict,odd=1,max-affected=3"
+                .parse()
+                .unwrap(),
+        );
         let prefer = Prefer::parse(&headers);
         assert_eq!(prefer.returning, Some(Returning::Minimal));
         assert_eq!(prefer.count, Some(Count::Exact));

@@ -69,7 +69,12 @@ impl Query {
     /// PGRST100.
     pub fn parse(text: &str, plain: Plain, aliases: &[&str]) -> Result<Self> {
         let pairs = decode_form(text);
-        let first = |wanted: &str| pairs.iter().find(|(key, _)| key == wanted).map(|(_, value)| value.as_str());
+        let first = |wanted: &str| {
+            pairs
+                .iter()
+                .find(|(key, _)| key == wanted)
+                .map(|(_, value)| value.as_str())
+        };
         let names = |key, what| first(key).map(|value| Cursor::new(what, value).names()).transpose();
         let mut query = Self {
             select: select::parse(first("select").unwrap_or("*"), aliases)?,
@@ -162,7 +167,10 @@ mod tests {
     #[test]
     fn a_plus_is_a_space_and_bad_escapes_stay() {
         let pairs = decode_form("a=Windows+7%2B&b%3Dc=%zz&ignored&d=");
-        let pairs: Vec<_> = pairs.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        let pairs: Vec<_> = pairs
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_str()))
+            .collect();
         assert_eq!(pairs, [("a", "Windows 7+"), ("b=c", "%zz"), ("d", "")]);
     }
 
@@ -188,6 +196,9 @@ mod tests {
 
     #[test]
     fn the_canonical_form_is_sorted_and_encoded() {
-        assert_eq!(parse("b=eq.1&a=eq.x+y&select=*").canonical, "a=eq.x%20y&b=eq.1&select=%2A");
+        assert_eq!(
+            parse("b=eq.1&a=eq.x+y&select=*").canonical,
+            "a=eq.x%20y&b=eq.1&select=%2A"
+        );
     }
 }

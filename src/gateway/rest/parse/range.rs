@@ -43,7 +43,8 @@ impl Range {
         let mut range = window.range();
         if let Some(header) = header.and_then(parse_header) {
             if header.last.is_some_and(|last| last < header.first) {
-                let details = "The lower boundary must be lower than or equal to the upper boundary in the Range header.";
+                let details =
+                    "The lower boundary must be lower than or equal to the upper boundary in the Range header.";
                 return Err(Error::range(details).into());
             }
             range = Self {
@@ -61,7 +62,8 @@ impl Range {
 
     /// How many rows at most.
     pub fn limit(&self) -> Option<i64> {
-        self.last.map(|last| last.saturating_sub(self.first).saturating_add(1).max(0))
+        self.last
+            .map(|last| last.saturating_sub(self.first).saturating_add(1).max(0))
     }
 
     /// The same rows, but no more than `max`.

@@ -154,7 +154,11 @@ impl Parser<'_> {
         }
         let named = hint.is_some() || join.is_some();
         if !self.cursor.rest().starts_with('(') || (target == "count" && !named) {
-            return if named { Err(self.cursor.fail("\"!\" or \"(\"")) } else { Ok(None) };
+            return if named {
+                Err(self.cursor.fail("\"!\" or \"(\""))
+            } else {
+                Ok(None)
+            };
         }
         self.cursor.bump();
         self.depth += 1;
@@ -200,12 +204,19 @@ impl Parser<'_> {
                 alias,
                 field: None,
                 cast: None,
-                aggregate: Some(Aggregate { function: "count", cast }),
+                aggregate: Some(Aggregate {
+                    function: "count",
+                    cast,
+                }),
             });
         }
         let field = self.cursor.field()?;
         let cast = self.cast()?;
-        let aggregate = if self.cursor.eat(".") { Some(self.aggregate()?) } else { None };
+        let aggregate = if self.cursor.eat(".") {
+            Some(self.aggregate()?)
+        } else {
+            None
+        };
         Ok(Column {
             alias,
             field: Some(field),
@@ -216,8 +227,7 @@ impl Parser<'_> {
 
     fn aggregate(&mut self) -> Result<Aggregate> {
         let function = FUNCTIONS.into_iter().find(|function| self.cursor.eat(function));
-        let function =
-            function.ok_or_else(|| self.cursor.fail("\"sum\", \"avg\", \"count\", \"max\" or \"min\""))?;
+        let function = function.ok_or_else(|| self.cursor.fail("\"sum\", \"avg\", \"count\", \"max\" or \"min\""))?;
         if !self.cursor.eat("()") {
             return Err(self.cursor.fail("\"()\""));
         }
@@ -267,7 +277,14 @@ mod tests {
     fn embeds_take_hint_and_join_in_any_order() {
         let both = embed("a:tasks!fk!inner(id, name)");
         assert_eq!((both.hint.as_deref(), both.join), (Some("fk"), Some(Join::Inner)));
-        assert_eq!(embed("tasks!inner!fk()"), Embed { alias: None, items: vec![], ..both });
+        assert_eq!(
+            embed("tasks!inner!fk()"),
+            Embed {
+                alias: None,
+                items: vec![],
+                ..both
+            }
+        );
         assert!(embed("...tasks(*)").spread);
         assert!(parse("tasks!inner_fk(id)").is_err());
         assert_eq!(embed(r#"tasks!"inner_fk"(id)"#).hint.as_deref(), Some("inner_fk"));
@@ -278,7 +295,10 @@ mod tests {
         let parsed = column("total:data->>n::int.sum()::text");
         assert_eq!(parsed.alias.as_deref(), Some("total"));
         assert_eq!(parsed.cast.as_deref(), Some("int"));
-        let sum = Aggregate { function: "sum", cast: Some("text".into()) };
+        let sum = Aggregate {
+            function: "sum",
+            cast: Some("text".into()),
+        };
         assert_eq!(parsed.aggregate, Some(sum));
         assert_eq!(column("count").aggregate, None);
         assert_eq!(column("count()").field, None);

@@ -142,7 +142,10 @@ impl<'c> Planner<'c> {
     fn unique(&mut self, name: &str) -> String {
         self.aliases += 1;
         // Postgres cuts names at 63 bytes, and two aliases must not become one.
-        let end = name.char_indices().map(|(at, character)| at + character.len_utf8()).take_while(|end| *end <= 48);
+        let end = name
+            .char_indices()
+            .map(|(at, character)| at + character.len_utf8())
+            .take_while(|end| *end <= 48);
         format!("{}_{}", &name[..end.last().unwrap_or(0)], self.aliases)
     }
 
@@ -219,7 +222,9 @@ impl<'c> Planner<'c> {
         for child in &mut node.embeds {
             if child.spread && !child.to_one && child.node.has_aggregates() {
                 let details = "Aggregates are not implemented for one-to-many or many-to-many spreads.";
-                return Err(Error::bad("PGRST127", "Feature not implemented").details(details).into());
+                return Err(Error::bad("PGRST127", "Feature not implemented")
+                    .details(details)
+                    .into());
             }
             if let (Bounds::Window(window), Some(cap)) = (&mut child.node.window, cap) {
                 let cap = i64::from(cap);
@@ -283,7 +288,9 @@ fn check_paths(query: &Query) -> Result<()> {
         let mut items = query.select.as_slice();
         for step in path {
             let found = items.iter().find_map(|item| match item {
-                Item::Embed(embed) if embed.alias.as_ref().unwrap_or(&embed.target) == step || embed.target == *step => {
+                Item::Embed(embed)
+                    if embed.alias.as_ref().unwrap_or(&embed.target) == step || embed.target == *step =>
+                {
                     Some(&embed.items)
                 }
                 _ => None,
@@ -295,15 +302,24 @@ fn check_paths(query: &Query) -> Result<()> {
 }
 
 fn not_embedded(name: &str) -> Error {
-    Error::bad("PGRST108", format!("'{name}' is not an embedded resource in this request"))
-        .hint(format!("Verify that '{name}' is included in the 'select' query parameter."))
+    Error::bad(
+        "PGRST108",
+        format!("'{name}' is not an embedded resource in this request"),
+    )
+    .hint(format!(
+        "Verify that '{name}' is included in the 'select' query parameter."
+    ))
 }
 
 /// The relationship that an embed means.
 fn find<'c>(catalog: &'c Catalog, origin: &Name, target: &str, hint: Option<&str>) -> Result<&'c Relationship> {
     let related = catalog.related(origin);
-    let meant = related.iter().filter(|relationship| relationship.target.schema == origin.schema);
-    let meant: Vec<_> = meant.filter(|relationship| relationship.is_meant_by(target, hint)).collect();
+    let meant = related
+        .iter()
+        .filter(|relationship| relationship.target.schema == origin.schema);
+    let meant: Vec<_> = meant
+        .filter(|relationship| relationship.is_meant_by(target, hint))
+        .collect();
     match meant.as_slice() {
         [relationship] => Ok(relationship),
         [] => Err(unrelated(catalog, origin, target, hint).into()),
@@ -316,14 +332,18 @@ fn unrelated(catalog: &Catalog, origin: &Name, target: &str, hint: Option<&str>)
     let using = hint.map(|hint| format!(" using the hint '{hint}'")).unwrap_or_default();
     let related = catalog.related(origin);
     let suggestion = if related.is_empty() {
-        let origins = catalog.relationships.iter().filter(|(known, all)| known.schema == *schema && !all.is_empty());
+        let origins = catalog
+            .relationships
+            .iter()
+            .filter(|(known, all)| known.schema == *schema && !all.is_empty());
         similar::closest(name, origins.map(|(known, _)| known.name.as_str()), 0.75)
             .map(|known| format!("Perhaps you meant '{known}' instead of '{name}'."))
     } else if related.iter().any(|relationship| relationship.target.name == target) {
         None
     } else {
         let targets = related.iter().map(|relationship| relationship.target.name.as_str());
-        similar::closest(target, targets, 0.33).map(|known| format!("Perhaps you meant '{known}' instead of '{target}'."))
+        similar::closest(target, targets, 0.33)
+            .map(|known| format!("Perhaps you meant '{known}' instead of '{target}'."))
     };
     Error::bad(
         "PGRST200",
@@ -336,11 +356,13 @@ fn unrelated(catalog: &Catalog, origin: &Name, target: &str, hint: Option<&str>)
     .hint(suggestion)
 }
 
+/// One of two columns that are equal.
+type Side = fn(&(String, String)) -> &str;
+
 fn ambiguous(origin: &Name, target: &str, several: &[&Relationship]) -> Error {
-    let join = |columns: &[(String, String)], side: fn(&(String, String)) -> &str| {
-        columns.iter().map(side).collect::<Vec<_>>().join(", ")
-    };
-    let (own, theirs): (fn(&(String, String)) -> &str, fn(&(String, String)) -> &str) = (|pair| &pair.0, |pair| &pair.1);
+    let join = |columns: &[(String, String)], side: Side| columns.iter().map(side).collect::<Vec<_>>().join(", ");
+    let own: Side = |pair| &pair.0;
+    let theirs: Side = |pair| &pair.1;
     let mut suggestions = Vec::new();
     let details: Vec<_> = several
         .iter()
@@ -359,7 +381,10 @@ fn ambiguous(origin: &Name, target: &str, several: &[&Relationship]) -> Error {
                     };
                     let (mine, others) = (join(columns, own), join(columns, theirs));
                     let target = &relationship.target.name;
-                    (word, format!("{constraint} using {}({mine}) and {target}({others})", origin.name))
+                    (
+                        word,
+                        format!("{constraint} using {}({mine}) and {target}({others})", origin.name),
+                    )
                 }
                 Link::Junction {
                     relation,
@@ -368,7 +393,10 @@ fn ambiguous(origin: &Name, target: &str, several: &[&Relationship]) -> Error {
                 } => {
                     suggestions.push(format!("'{target}!{}'", relation.name));
                     let (first, second) = (join(&to_origin.1, theirs), join(&to_target.1, own));
-                    let text = format!("{} using {}({first}) and {}({second})", relation.name, to_origin.0, to_target.0);
+                    let text = format!(
+                        "{} using {}({first}) and {}({second})",
+                        relation.name, to_origin.0, to_target.0
+                    );
                     ("many-to-many", text)
                 }
                 Link::Function { function, single } => {
@@ -383,8 +411,10 @@ fn ambiguous(origin: &Name, target: &str, several: &[&Relationship]) -> Error {
             })
         })
         .collect();
-    let message =
-        format!("Could not embed because more than one relationship was found for '{}' and '{target}'", origin.name);
+    let message = format!(
+        "Could not embed because more than one relationship was found for '{}' and '{target}'",
+        origin.name
+    );
     Error::new(StatusCode::MULTIPLE_CHOICES, "PGRST201", message)
         .details(details)
         .hint(format!(

@@ -31,7 +31,10 @@ pub struct Conflict {
 pub fn columns<'c>(relation: &'c Relation, payload: &Payload) -> Result<Vec<&'c Column>> {
     let named = |key: &String| {
         relation.column(key).ok_or_else(|| {
-            let message = format!("Could not find the '{key}' column of '{}' in the schema cache", relation.name);
+            let message = format!(
+                "Could not find the '{key}' column of '{}' in the schema cache",
+                relation.name
+            );
             Box::new(Error::bad("PGRST204", message))
         })
     };
@@ -58,7 +61,14 @@ pub fn check_put(relation: &Relation, query: &Query) -> Result<()> {
     let plain = query.conditions.iter().all(|(path, condition)| match condition {
         Condition::Test(test) => {
             named.insert(test.field.name.as_str());
-            let equals = matches!(&test.operation.operator, Operator::Binary { name: "eq", quantifier: None, .. });
+            let equals = matches!(
+                &test.operation.operator,
+                Operator::Binary {
+                    name: "eq",
+                    quantifier: None,
+                    ..
+                }
+            );
             path.is_empty() && equals && !test.operation.negated && test.field.path.is_empty()
         }
         Condition::Group(_) => false,

@@ -7,7 +7,10 @@ use bytes::Bytes;
 
 use super::{
     super::{
-        catalog::{Name, routines::{Match, Raw}},
+        catalog::{
+            Name,
+            routines::{Match, Raw},
+        },
         error::{Error, Result},
         media::{self, Subject},
         parse::{
@@ -48,11 +51,16 @@ impl<'a> Incoming<'a> {
         let of_rows = call::returns_rows(routine);
         let named = match relation {
             Some(relation) => Name::new(&self.schema, &relation.name),
-            None => Name::new(&self.schema, RESULT),
+            None => Name::new(&self.schema, &routine.name),
         };
         let node = match of_rows {
             true => Planner::new(self.catalog, self.settings, true).root(&named, Source::Result, &query, range)?,
-            false => Planner::new(self.catalog, self.settings, true).root(&named, Source::Result, &Query::default(), range)?,
+            false => Planner::new(self.catalog, self.settings, true).root(
+                &named,
+                Source::Result,
+                &Query::default(),
+                range,
+            )?,
         };
         let subject = Subject {
             relation: relation.filter(|_| of_rows),
@@ -75,7 +83,11 @@ impl<'a> Incoming<'a> {
             guards.push((Guard::Single, mark()));
         }
         let answer = Answer {
-            body: if self.is_head() || routine.void { Body::None } else { form.body.clone() },
+            body: if self.is_head() || routine.void {
+                Body::None
+            } else {
+                form.body.clone()
+            },
             guards: &guards,
             key: &[],
             counts_updates: false,
@@ -105,7 +117,10 @@ impl<'a> Incoming<'a> {
         if form.plan.is_some() {
             return Ok(reply::plan(&outcome.rows, &form.content_type));
         }
-        let row = outcome.rows.first().ok_or_else(|| Error::internal("The database gave no answer"))?;
+        let row = outcome
+            .rows
+            .first()
+            .ok_or_else(|| Error::internal("The database gave no answer"))?;
         let total = part(row, Part::Total).and_then(|total| total.parse().ok());
         let did = Did::Call { void: routine.void };
         let response = Reply {
@@ -167,7 +182,9 @@ impl<'a> Incoming<'a> {
             // An array of something else is fine for a function that takes the body as it is.
             Err(error) => {
                 let overloads = self.catalog.routines.get(name).into_iter().flatten();
-                let takes_body = overloads.into_iter().any(|routine| matches!(routine.unnamed(), Some("json" | "jsonb")));
+                let takes_body = overloads
+                    .into_iter()
+                    .any(|routine| matches!(routine.unnamed(), Some("json" | "jsonb")));
                 let valid = serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok();
                 match takes_body && valid {
                     true => Ok((BTreeSet::new(), Arguments::Body(body.clone()))),
@@ -195,7 +212,9 @@ fn computed<'n>(node: &'n Node<'_>) -> Vec<&'n str> {
         Output::Column(column) => column.field.as_ref().map(|field| field.name.as_str()),
         Output::Star => None,
     });
-    let mut columns: Vec<_> = selected.filter(|name| relation.column(name).is_none() && *name != "count").collect();
+    let mut columns: Vec<_> = selected
+        .filter(|name| relation.column(name).is_none() && *name != "count")
+        .collect();
     columns.sort_unstable();
     columns.dedup();
     columns
@@ -217,8 +236,16 @@ fn values(sql: &mut Sql, node: &Node<'_>) {
 /// A body that came in hexadecimal.
 fn decoded(mut response: Response, row: &crate::db::session::Row) -> Response {
     let text = part(row, Part::Body).unwrap_or_default().as_bytes();
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok()).unwrap_or(0);
-    let bytes: Vec<u8> = text.chunks_exact(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect();
+    let digit = |byte: u8| {
+        char::from(byte)
+            .to_digit(16)
+            .and_then(|digit| u8::try_from(digit).ok())
+            .unwrap_or(0)
+    };
+    let bytes: Vec<u8> = text
+        .chunks_exact(2)
+        .map(|pair| digit(pair[0]) << 4 | digit(pair[1]))
+        .collect();
     *response.body_mut() = bytes.into();
     response
 }

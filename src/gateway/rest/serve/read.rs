@@ -69,7 +69,10 @@ impl Incoming<'_> {
         if form.plan.is_some() {
             return Ok(reply::plan(&outcome.rows, &form.content_type));
         }
-        let row = outcome.rows.first().ok_or_else(|| Error::internal("The database gave no answer"))?;
+        let row = outcome
+            .rows
+            .first()
+            .ok_or_else(|| Error::internal("The database gave no answer"))?;
         if form.single && part(row, Part::Rows) != Some("1") {
             return Err(Error::not_single(part(row, Part::Rows).unwrap_or("0")).into());
         }
@@ -94,7 +97,8 @@ impl Incoming<'_> {
 
     /// The rows that query string and header ask for; the header counts on GET alone.
     pub fn requested_range(&self, query: &Query) -> Result<Range> {
-        let header = lossy(&self.parts.headers, &header::RANGE).filter(|_| self.parts.method == axum::http::Method::GET);
+        let header =
+            lossy(&self.parts.headers, &header::RANGE).filter(|_| self.parts.method == axum::http::Method::GET);
         Range::requested(query.window(), header.as_deref())
     }
 

@@ -101,7 +101,9 @@ impl<'a> Incoming<'a> {
         self.catalog.relation(&qualified).ok_or_else(|| {
             let schema = &self.schema;
             let few = self.catalog.relation_names(schema).take(500).count() < 500;
-            let known = few.then(|| similar::closest(name, self.catalog.relation_names(schema), 0.75)).flatten();
+            let known = few
+                .then(|| similar::closest(name, self.catalog.relation_names(schema), 0.75))
+                .flatten();
             let message = format!("Could not find the table '{schema}.{name}' in the schema cache");
             let hint = known.map(|known| format!("Perhaps you meant the table '{schema}.{known}'"));
             Box::new(Error::new(StatusCode::NOT_FOUND, "PGRST205", message).hint(hint))
@@ -147,11 +149,16 @@ impl<'a> Incoming<'a> {
         let name = "default_transaction_isolation";
         let own = routine.and_then(|routine| {
             let settings = routine.settings.as_deref().unwrap_or_default();
-            settings.iter().find_map(|setting| setting.strip_prefix(name)?.strip_prefix('='))
+            settings
+                .iter()
+                .find_map(|setting| setting.strip_prefix(name)?.strip_prefix('='))
         });
         let of_role = || {
             let settings = self.catalog.roles.get(&self.identity.role)?;
-            settings.iter().rev().find_map(|(known, value)| (known == name).then_some(value.as_str()))
+            settings
+                .iter()
+                .rev()
+                .find_map(|(known, value)| (known == name).then_some(value.as_str()))
         };
         match own.or_else(of_role)? {
             "serializable" => Some("set transaction isolation level serializable"),
@@ -165,7 +172,10 @@ impl<'a> Incoming<'a> {
         if read_only {
             locals.set("transaction_read_only", "on");
         }
-        let path: Vec<_> = [&self.schema].into_iter().chain(&self.settings.db_extra_search_path).collect();
+        let path: Vec<_> = [&self.schema]
+            .into_iter()
+            .chain(&self.settings.db_extra_search_path)
+            .collect();
         let path: Vec<_> = path.into_iter().map(|schema| quote(schema)).collect();
         locals.set("search_path", path.join(", "));
         for (name, value) in self.catalog.roles.get(&self.identity.role).into_iter().flatten() {
@@ -181,9 +191,17 @@ impl<'a> Incoming<'a> {
         if let Some(zone) = &self.prefer.timezone {
             locals.set("timezone", zone);
         }
-        for setting in routine.and_then(|routine| routine.settings.as_ref()).into_iter().flatten() {
+        for setting in routine
+            .and_then(|routine| routine.settings.as_ref())
+            .into_iter()
+            .flatten()
+        {
             if let Some((name, value)) = setting.split_once('=')
-                && self.settings.db_hoisted_tx_settings.iter().any(|hoisted| hoisted == name)
+                && self
+                    .settings
+                    .db_hoisted_tx_settings
+                    .iter()
+                    .any(|hoisted| hoisted == name)
             {
                 locals.set(name, value);
             }
@@ -222,13 +240,23 @@ impl<'a> Incoming<'a> {
                 let relation = self.relation(name)?;
                 let (insert, update) = (relation.insertable, relation.updatable);
                 let put = insert && update && !relation.key.is_empty();
-                let words = [(insert, ",POST"), (put, ",PUT"), (update, ",PATCH"), (relation.deletable, ",DELETE")];
-                let possible = words.into_iter().filter(|(possible, _)| *possible).map(|(_, word)| word);
+                let words = [
+                    (insert, ",POST"),
+                    (put, ",PUT"),
+                    (update, ",PATCH"),
+                    (relation.deletable, ",DELETE"),
+                ];
+                let possible = words
+                    .into_iter()
+                    .filter(|(possible, _)| *possible)
+                    .map(|(_, word)| word);
                 std::iter::once("OPTIONS,GET,HEAD").chain(possible).collect()
             }
             Resource::Function(name) => {
                 let qualified = Name::new(&self.schema, name);
-                let found = self.catalog.find_routine(&qualified, &std::collections::BTreeSet::new(), Raw::Json)?;
+                let found = self
+                    .catalog
+                    .find_routine(&qualified, &std::collections::BTreeSet::new(), Raw::Json)?;
                 match found.routine.volatility {
                     'v' => "OPTIONS,POST".to_owned(),
                     _ => "OPTIONS,GET,HEAD,POST".to_owned(),

@@ -44,13 +44,21 @@ impl Incoming<'_> {
         unlimited.windows.remove(&[] as &[String]);
         let payload = match *method {
             Method::DELETE => None,
-            _ => Some(Payload::parse(&self.content_type(), &self.body, query.columns.as_deref())?),
+            _ => Some(Payload::parse(
+                &self.content_type(),
+                &self.body,
+                query.columns.as_deref(),
+            )?),
         };
         let relation = self.relation(name)?;
         let qualified = Name::new(&self.schema, name);
         let returning = self.prefer.returning == Some(Returning::Rows);
         // What is not given back is not looked for: neither embeds nor columns.
-        let planned = if returning { unlimited } else { without_select(unlimited) };
+        let planned = if returning {
+            unlimited
+        } else {
+            without_select(unlimited)
+        };
         let mut planner = Planner::new(self.catalog, self.settings, false);
         let node = planner.root(&qualified, Source::Result, &planned, Range::default())?;
         let columns = match &payload {
@@ -76,7 +84,9 @@ impl Incoming<'_> {
             }),
             _ => None,
         };
-        let merged = conflict.as_ref().is_some_and(|conflict| conflict.resolution == Resolution::Merge);
+        let merged = conflict
+            .as_ref()
+            .is_some_and(|conflict| conflict.resolution == Resolution::Merge);
         let did = match *method {
             Method::POST => Did::Insert { merged },
             Method::PUT => Did::Put,
@@ -129,7 +139,10 @@ impl Incoming<'_> {
         if form.plan.is_some() {
             return Ok(reply::plan(&outcome.rows, &form.content_type));
         }
-        let row = outcome.rows.first().ok_or_else(|| Error::internal("The database gave no answer"))?;
+        let row = outcome
+            .rows
+            .first()
+            .ok_or_else(|| Error::internal("The database gave no answer"))?;
         let written = part(row, Part::Rows).and_then(|rows| rows.parse().ok());
         let total = match (self.prefer.count, did) {
             (Some(Count::Exact), _) => written,
@@ -176,7 +189,11 @@ impl Incoming<'_> {
 /// The same query, asking for nothing.
 fn without_select(query: Query) -> Query {
     Query {
-        conditions: query.conditions.into_iter().filter(|(path, _)| path.is_empty()).collect(),
+        conditions: query
+            .conditions
+            .into_iter()
+            .filter(|(path, _)| path.is_empty())
+            .collect(),
         select: Vec::new(),
         orders: Vec::new(),
         windows: std::collections::HashMap::new(),

@@ -96,12 +96,15 @@ pub struct Answer<'a> {
     pub counts_updates: bool,
 }
 
+/// How to count, up to how many rows if not all, and what.
+pub type Total<'a> = (Count, Option<u32>, &'a mut dyn FnMut(&mut Sql));
+
 /// Writes the statement: `source` is a write or call, `rows` what is given of it, `counted` rows to count.
 pub fn statement(
     sql: &mut Sql,
     answer: &Answer<'_>,
     source: Option<&mut dyn FnMut(&mut Sql)>,
-    total: Option<(Count, Option<u32>, &mut dyn FnMut(&mut Sql))>,
+    total: Option<Total<'_>>,
     rows: &mut dyn FnMut(&mut Sql),
 ) {
     if let Some(source) = source {
@@ -131,7 +134,9 @@ pub fn statement(
     sql.push(", pg_catalog.count(*)::text, ");
     body(sql, &answer.body);
     for name in ["response.headers", "response.status"] {
-        sql.push(", nullif(pg_catalog.current_setting('").push(name).push("', true), '')");
+        sql.push(", nullif(pg_catalog.current_setting('")
+            .push(name)
+            .push("', true), '')");
     }
     sql.push(", ");
     if answer.key.is_empty() {
@@ -145,7 +150,9 @@ pub fn statement(
     }
     sql.push(", ");
     if answer.counts_updates {
-        sql.push("nullif(pg_catalog.current_setting(").literal(UPDATED).push(", true), '')");
+        sql.push("nullif(pg_catalog.current_setting(")
+            .literal(UPDATED)
+            .push(", true), '')");
     } else {
         sql.push("null");
     }
@@ -156,7 +163,9 @@ pub fn statement(
             Guard::AtMost(rows) => sql.push("> ").value(rows.to_string()).push("::int8"),
             Guard::Some => sql.push("= 0"),
         };
-        sql.push(" then (").value(Bytes::from(mark.clone())).push("::text || pg_catalog.count(*)::text)::int4 end");
+        sql.push(" then (")
+            .value(Bytes::from(mark.clone()))
+            .push("::text || pg_catalog.count(*)::text)::int4 end");
     }
     sql.push(" from (");
     rows(sql);

@@ -39,7 +39,11 @@ pub fn call(sql: &mut Sql, routine: &Routine, arguments: &Arguments, computed: &
     let name = Name::new(&routine.schema, &routine.name);
     let passed: Vec<&Argument> = match arguments {
         Arguments::Json { keys, .. } => routine.arguments.iter().filter(|a| keys.contains(&a.name)).collect(),
-        Arguments::Texts(texts) => routine.arguments.iter().filter(|a| texts.contains_key(&a.name)).collect(),
+        Arguments::Texts(texts) => routine
+            .arguments
+            .iter()
+            .filter(|a| texts.contains_key(&a.name))
+            .collect(),
         Arguments::Body(_) => Vec::new(),
     };
     let json = match arguments {
@@ -47,7 +51,11 @@ pub fn call(sql: &mut Sql, routine: &Routine, arguments: &Arguments, computed: &
         _ => None,
     };
     let from_json = |sql: &mut Sql, rows: &Bytes| {
-        sql.push("pg_catalog.json_to_record(").value(rows.clone()).push("::json->0) as ").name(ARGUMENTS).push(" (");
+        sql.push("pg_catalog.json_to_record(")
+            .value(rows.clone())
+            .push("::json->0) as ")
+            .name(ARGUMENTS)
+            .push(" (");
         sql.list(&passed, ", ", |sql, argument| {
             sql.name(&argument.name).push(" ").push(&argument.type_name);
         });

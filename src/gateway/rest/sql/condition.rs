@@ -29,7 +29,9 @@ pub fn all(sql: &mut Sql, catalog: &Catalog, node: &Node<'_>, embeds: Embeds) {
         sql.push("true");
         return;
     }
-    sql.list(&node.conditions, " and ", |sql, condition| one(sql, catalog, node, condition, embeds));
+    sql.list(&node.conditions, " and ", |sql, condition| {
+        one(sql, catalog, node, condition, embeds)
+    });
 }
 
 fn one(sql: &mut Sql, catalog: &Catalog, node: &Node<'_>, condition: &Condition, embeds: Embeds) {
@@ -89,7 +91,9 @@ fn column_test(sql: &mut Sql, catalog: &Catalog, node: &Node<'_>, test: &Test) {
             match reader {
                 Some(reader) => {
                     sql.push(" = any (array(select ").qualified(reader);
-                    sql.push("(pg_catalog.unnest(").value(array(elements)).push("::text[]))))");
+                    sql.push("(pg_catalog.unnest(")
+                        .value(array(elements))
+                        .push("::text[]))))");
                 }
                 None => {
                     sql.push(" = any (").value(array(elements)).push(")");

@@ -137,6 +137,9 @@ mod tests {
         assert_eq!(quote(r#"a"; drop table x; --"#), r#""a""; drop table x; --""#);
         assert_eq!(quote("a\0\"b"), "\"a\"");
         assert_eq!(quote_literal(r"it's \' x"), r"E'it''s \\'' x'");
-        assert_eq!(array(&["a\"b".into(), "c\\".into(), String::new()]), r#"{"a\"b","c\\",""}"#);
+        assert_eq!(
+            array(&["a\"b".into(), "c\\".into(), String::new()]),
+            r#"{"a\"b","c\\",""}"#
+        );
     }
 }

@@ -47,7 +47,9 @@ fn keys(node: &Node<'_>) -> Vec<String> {
     for output in &node.fields {
         match output {
             Output::Star => {
-                let columns = node.relation.map_or(&[] as &[_], |relation| relation.columns.as_slice());
+                let columns = node
+                    .relation
+                    .map_or(&[] as &[_], |relation| relation.columns.as_slice());
                 keys.extend(columns.iter().map(|column| column.name.clone()));
             }
             Output::Column(column) => keys.push(key(column).to_owned()),
@@ -120,10 +122,20 @@ impl Reader<'_> {
         bounds(sql, node);
     }
 
-    fn output(&self, sql: &mut Sql, node: &Node<'_>, output: &Output, expand: bool, lifted: bool, separator: &mut &str) {
+    fn output(
+        &self,
+        sql: &mut Sql,
+        node: &Node<'_>,
+        output: &Output,
+        expand: bool,
+        lifted: bool,
+        separator: &mut &str,
+    ) {
         match output {
             Output::Star => {
-                let columns = node.relation.map_or(&[] as &[_], |relation| relation.columns.as_slice());
+                let columns = node
+                    .relation
+                    .map_or(&[] as &[_], |relation| relation.columns.as_slice());
                 let formatted = columns.iter().any(|column| self.formatter(column).is_some());
                 if columns.is_empty() || !(expand || formatted) {
                     sql.push(separator).name(&node.alias).push(".*");
@@ -172,7 +184,11 @@ impl Reader<'_> {
     /// A column as it is shown; a domain may say how.
     fn known_column(&self, sql: &mut Sql, node: &Node<'_>, column: &CatalogColumn) {
         match self.formatter(column) {
-            Some(formatter) => sql.qualified(formatter).push("(").column(&node.alias, &column.name).push(")"),
+            Some(formatter) => sql
+                .qualified(formatter)
+                .push("(")
+                .column(&node.alias, &column.name)
+                .push(")"),
             None => sql.column(&node.alias, &column.name),
         };
     }
@@ -219,7 +235,10 @@ impl Reader<'_> {
         if let Some((_, child)) = parent
             && let Link::Junction { relation, .. } = child.link
         {
-            sql.push(", ").qualified(relation).push(" as ").name(&junction_alias(child));
+            sql.push(", ")
+                .qualified(relation)
+                .push(" as ")
+                .name(&junction_alias(child));
         }
     }
 
@@ -241,30 +260,53 @@ impl Reader<'_> {
     }
 
     fn join(&self, sql: &mut Sql, node: &Node<'_>, child: &Child<'_>) {
-        sql.push(if child.inner { " join lateral (" } else { " left join lateral (" });
+        sql.push(if child.inner {
+            " join lateral ("
+        } else {
+            " left join lateral ("
+        });
         let parent = Some((node, child));
         if child.spread && child.to_one {
-            sql.push("select true as ").name(PRESENT).push(", ").name(ROWS).push(".* from (");
+            sql.push("select true as ")
+                .name(PRESENT)
+                .push(", ")
+                .name(ROWS)
+                .push(".* from (");
             self.rows(sql, &child.node, parent, true);
         } else if child.spread {
-            sql.push("select case when pg_catalog.count(*) > 0 then true end as ").name(PRESENT);
+            sql.push("select case when pg_catalog.count(*) > 0 then true end as ")
+                .name(PRESENT);
             for key in keys(&child.node) {
-                sql.push(", pg_catalog.json_agg(").column(ROWS, &key).push(")::jsonb as ").name(&key);
+                sql.push(", pg_catalog.json_agg(")
+                    .column(ROWS, &key)
+                    .push(")::jsonb as ")
+                    .name(&key);
             }
             sql.push(" from (");
             self.rows(sql, &child.node, parent, false);
         } else if child.to_one {
             sql.push("select true as ").name(PRESENT);
-            sql.push(", pg_catalog.row_to_json(").name(ROWS).push(".*)::jsonb as ").name(VALUE);
+            sql.push(", pg_catalog.row_to_json(")
+                .name(ROWS)
+                .push(".*)::jsonb as ")
+                .name(VALUE);
             sql.push(" from (");
             self.rows(sql, &child.node, parent, false);
         } else {
-            sql.push("select case when pg_catalog.count(*) > 0 then true end as ").name(PRESENT);
-            sql.push(", pg_catalog.json_agg(").name(ROWS).push(".*)::jsonb as ").name(VALUE);
+            sql.push("select case when pg_catalog.count(*) > 0 then true end as ")
+                .name(PRESENT);
+            sql.push(", pg_catalog.json_agg(")
+                .name(ROWS)
+                .push(".*)::jsonb as ")
+                .name(VALUE);
             sql.push(" from (");
             self.rows(sql, &child.node, parent, false);
         }
-        sql.push(") as ").name(ROWS).push(") as ").name(&child.joined).push(" on ");
+        sql.push(") as ")
+            .name(ROWS)
+            .push(") as ")
+            .name(&child.joined)
+            .push(" on ");
         if child.inner {
             sql.column(&child.joined, PRESENT);
         } else {
@@ -277,7 +319,10 @@ impl Reader<'_> {
         for output in &node.fields {
             match output {
                 Output::Star => {
-                    for column in node.relation.map_or(&[] as &[_], |relation| relation.columns.as_slice()) {
+                    for column in node
+                        .relation
+                        .map_or(&[] as &[_], |relation| relation.columns.as_slice())
+                    {
                         sql.push(separator).column(&node.alias, &column.name);
                         separator = ", ";
                     }
@@ -292,7 +337,10 @@ impl Reader<'_> {
         }
         for child in &node.embeds {
             if child.spread {
-                for (key, _) in spread_keys(child).into_iter().filter(|(_, aggregate)| aggregate.is_none()) {
+                for (key, _) in spread_keys(child)
+                    .into_iter()
+                    .filter(|(_, aggregate)| aggregate.is_none())
+                {
                     sql.push(separator).column(&child.joined, &key);
                     separator = ", ";
                 }
@@ -317,8 +365,18 @@ impl Reader<'_> {
     }
 
     fn order_by(&self, sql: &mut Sql, node: &Node<'_>, term: &Term) {
-        let column = |node: &Node<'_>| node.relation.and_then(|relation| relation.column(&term.field.name)).cloned();
+        let column = |node: &Node<'_>| {
+            node.relation
+                .and_then(|relation| relation.column(&term.field.name))
+                .cloned()
+        };
         match term.relation.as_deref().and_then(|relation| node.embed(relation)) {
+            // What is spread into the rows is there already, grouped with them if they are grouped.
+            Some(child)
+                if child.spread && term.field.path.is_empty() && keys(&child.node).contains(&term.field.name) =>
+            {
+                sql.column(&child.joined, &term.field.name);
+            }
             Some(child) => {
                 sql.push("(select ");
                 condition::field(sql, &child.node.alias, column(&child.node).as_ref(), &term.field);
@@ -340,7 +398,10 @@ fn spread_keys<'a>(child: &'a Child<'_>) -> Vec<(String, Option<&'a Column>)> {
     for output in &child.node.fields {
         match output {
             Output::Star => {
-                let columns = child.node.relation.map_or(&[] as &[_], |relation| relation.columns.as_slice());
+                let columns = child
+                    .node
+                    .relation
+                    .map_or(&[] as &[_], |relation| relation.columns.as_slice());
                 all.extend(columns.iter().map(|column| (column.name.clone(), None)));
             }
             Output::Column(column) => {

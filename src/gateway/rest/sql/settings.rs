@@ -19,7 +19,9 @@ impl Locals {
         let mut sql = Sql::default();
         sql.push("select ");
         sql.list(&self.0, ", ", |sql, (name, value)| {
-            sql.push("pg_catalog.set_config(").value(Bytes::from(name.clone())).push(", ");
+            sql.push("pg_catalog.set_config(")
+                .value(Bytes::from(name.clone()))
+                .push(", ");
             sql.value(Bytes::from(value.clone())).push(", true)");
         });
         sql

@@ -61,11 +61,18 @@ impl Write<'_> {
         sql.list(columns, ", ", |sql, column| self.payload_column(sql, column));
         self.body(sql, payload, columns, missing);
         if only {
-            let payload_node = Node { alias: BODY.to_owned(), ..self.node.clone() };
+            let payload_node = Node {
+                alias: BODY.to_owned(),
+                ..self.node.clone()
+            };
             sql.push(" where ");
             condition::all(sql, self.catalog, &payload_node, Embeds::None);
         }
-        if let Some(Conflict { resolution, columns: target }) = conflict {
+        if let Some(Conflict {
+            resolution,
+            columns: target,
+        }) = conflict
+        {
             // Without a `where`, the word `on` would belong to the source's join.
             if !only {
                 sql.push(" where true");
@@ -81,7 +88,9 @@ impl Write<'_> {
                 sql.list(columns, ", ", |sql, column| {
                     sql.name(&column.name).push(" = excluded.").name(&column.name);
                 });
-                sql.push(" where pg_catalog.set_config(").literal(UPDATED).push(", (coalesce(nullif(");
+                sql.push(" where pg_catalog.set_config(")
+                    .literal(UPDATED)
+                    .push(", (coalesce(nullif(");
                 sql.push("pg_catalog.current_setting(").literal(UPDATED);
                 sql.push(", true), ''), '0')::int8 + 1)::text, true) is not null");
             }
@@ -131,7 +140,10 @@ impl Write<'_> {
     }
 
     fn payload_column(&self, sql: &mut Sql, column: &Column) {
-        let parser = self.catalog.representation(column).and_then(|known| known.parse.as_ref());
+        let parser = self
+            .catalog
+            .representation(column)
+            .and_then(|known| known.parse.as_ref());
         match parser {
             Some(parser) => sql.qualified(parser).push("(").column(BODY, &column.name).push(")"),
             None => sql.column(BODY, &column.name),
@@ -141,7 +153,8 @@ impl Write<'_> {
     /// Adds ` from` the payload's rows, with the types of the columns they are for.
     fn body(&self, sql: &mut Sql, payload: &Payload, columns: &[&Column], missing: Missing) {
         if columns.is_empty() {
-            sql.push(" from pg_catalog.json_array_elements(").value(payload.rows.clone());
+            sql.push(" from pg_catalog.json_array_elements(")
+                .value(payload.rows.clone());
             sql.push("::json) as ").name(BODY);
             return;
         }
@@ -157,14 +170,20 @@ impl Write<'_> {
                 sql.literal(&column.name).push(", ").push(default);
             });
             sql.push(") || pgrst_element) as pgrst_all from pg_catalog.jsonb_array_elements(");
-            sql.value(payload.rows.clone()).push("::jsonb) as pgrst_element) as pgrst_payload, ");
+            sql.value(payload.rows.clone())
+                .push("::jsonb) as pgrst_element) as pgrst_payload, ");
             sql.push("pg_catalog.json_to_recordset(pgrst_all)");
         } else {
-            sql.push(" from pg_catalog.json_to_recordset(").value(payload.rows.clone()).push("::json)");
+            sql.push(" from pg_catalog.json_to_recordset(")
+                .value(payload.rows.clone())
+                .push("::json)");
         }
         sql.push(" as ").name(BODY).push(" (");
         sql.list(columns, ", ", |sql, column| {
-            let parsed = self.catalog.representation(column).is_some_and(|known| known.parse.is_some());
+            let parsed = self
+                .catalog
+                .representation(column)
+                .is_some_and(|known| known.parse.is_some());
             sql.name(&column.name).push(" ");
             sql.push(if parsed { "json" } else { &column.type_name });
         });
@@ -211,7 +230,9 @@ impl Write<'_> {
     }
 
     fn computed(&self) -> BTreeSet<&str> {
-        self.named().filter(|name| self.relation.column(name).is_none()).collect()
+        self.named()
+            .filter(|name| self.relation.column(name).is_none())
+            .collect()
     }
 
     /// The columns by name; `None` for all of them.
