@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod cli;
+mod database_url;
 mod directions;
 mod embedded;
 mod migrations;

@@ -6,6 +6,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 pub use misuse::exit_code;
 
+mod host;
 mod keys;
 mod listen;
 mod migrate;

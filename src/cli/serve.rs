@@ -1,37 +1,32 @@
 //! `switchboard serve`: the whole backend in one process.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, pin::pin, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, bail};
 use axum::Router;
 use clap::{ValueEnum, builder::FalseyValueParser};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use postgres_protocol::password::scram_sha_256;
-use sqlx::{AssertSqlSafe, Connection, Executor};
 use tokio::{net::TcpListener, time::timeout};
 use url::Url;
 
 use super::{
+    host::{DatabaseArgs, Host, set_password},
     keys::{self, KeyArgs},
-    listen, misuse,
+    listen,
     running::{Output, Running},
     signals,
 };
 use crate::{
     config::Secret,
     data_dir::{DataDir, Lock},
-    db::{Database, Login, migrations::Migrations, platform},
+    db::{Database, migrations::Migrations, platform},
     gateway::{self, Context, Services, keys::Keys},
     health::Health,
-    postgres::{self, Durability, Server},
     shutdown::Shutdown,
     worker,
 };
 
 /// How long the parts may take to come up before the URLs are printed all the same, with what is not ready.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// Our superuser on a Postgres of our own; on Supabase it has the same name.
-const SUPERUSER: &str = "supabase_admin";
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -86,37 +81,6 @@ pub struct Args {
     keys: KeyArgs,
 }
 
-/// Whose Postgres.
-#[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Database (default: a Postgres of our own)")]
-struct DatabaseArgs {
-    /// Use this database instead; a bare one is prepared if the user is a superuser
-    #[arg(long, env = "SWITCHBOARD_DATABASE_URL", hide_env_values = true, value_name = "URL")]
-    database_url: Option<String>,
-    /// Port of our Postgres on 127.0.0.1, for psql and the supabase CLI; 0 for none
-    #[arg(long, env = "SWITCHBOARD_DB_PORT", value_name = "PORT", default_value_t = 54322)]
-    db_port: u16,
-    /// Password of the role `postgres` on that port
-    #[arg(
-        long,
-        env = "SWITCHBOARD_DB_PASSWORD",
-        hide_env_values = true,
-        value_name = "PASSWORD",
-        default_value = "postgres",
-        hide_default_value = true
-    )]
-    db_password: Secret,
-    /// The folder of `initdb` and `postgres` [default: the newest on this machine]
-    #[arg(long, env = "PG_BIN", value_name = "FOLDER")]
-    postgres_bin: Option<PathBuf>,
-    /// Account to run Postgres as, when started by root [default: postgres]
-    #[arg(long, env = "SWITCHBOARD_POSTGRES_USER", value_name = "ACCOUNT")]
-    postgres_user: Option<String>,
-    /// A Postgres parameter, such as `shared_buffers=1GB`; may be given several times
-    #[arg(long, env = "SWITCHBOARD_POSTGRES_SET", value_name = "NAME=VALUE", value_delimiter = ';', value_parser = parameter)]
-    postgres_set: Vec<(String, String)>,
-}
-
 /// One of the API's services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Service {
@@ -124,11 +88,6 @@ enum Service {
     Rest,
     Realtime,
     Storage,
-}
-
-fn parameter(text: &str) -> Result<(String, String), &'static str> {
-    let (name, value) = text.split_once('=').ok_or("a parameter is name=value")?;
-    Ok((name.trim().to_owned(), value.trim().to_owned()))
 }
 
 pub async fn run(args: Args) -> anyhow::Result<()> {
@@ -206,7 +165,7 @@ async fn prepare(database: &Database, password: &Secret, migrations: Option<&Mig
     let outcome = platform::apply(database).await.map_err(explain)?;
     tracing::debug!(?outcome, "platform");
     if database.is_embedded() {
-        set_password(database, "postgres", password)
+        set_password(database, password)
             .await
             .context("set the password of `postgres`")?;
     }
@@ -214,16 +173,6 @@ async fn prepare(database: &Database, password: &Secret, migrations: Option<&Mig
         migrations.apply(database).await.context("migrate the database")?;
     }
     Ok(())
-}
-
-/// Hashed here, so that the password itself is in no statement and in no log.
-async fn set_password(database: &Database, role: &str, password: &Secret) -> sqlx::Result<()> {
-    let verifier = scram_sha_256(password.expose().as_bytes());
-    let mut connection = database.connect(Login::Admin).await?;
-    // Neither a role's name nor a SCRAM verifier (base64, `$` and `:`) has a quote.
-    let statement = format!("alter role {role} password '{verifier}'");
-    connection.execute(AssertSqlSafe(statement)).await?;
-    connection.close().await
 }
 
 fn explain(error: sqlx::Error) -> anyhow::Error {
@@ -360,73 +309,4 @@ async fn announce(running: &Running, health: &Health, shutdown: &Shutdown) {
     }
     print!("{}", running.render(Output::Table));
     tracing::info!("serving {}", running.values["API_URL"]);
-}
-
-/// The database and, where it is ours, the server under it.
-struct Host {
-    database: Database,
-    url: String,
-    server: Option<Server>,
-}
-
-impl Host {
-    /// `None` when asked to stop meanwhile.
-    async fn open(args: &DatabaseArgs, data: &DataDir, shutdown: &Shutdown) -> anyhow::Result<Option<Self>> {
-        if let Some(url) = &args.database_url {
-            let database = Database::from_url(url).map_err(misuse::database_url)?;
-            return Ok(Some(Self {
-                database,
-                url: url.clone(),
-                server: None,
-            }));
-        }
-        let settings = postgres::Settings {
-            folder: data.path().to_owned(),
-            bin: args.postgres_bin.clone(),
-            account: args.postgres_user.clone(),
-            superuser: SUPERUSER.to_owned(),
-            port: args.db_port,
-            durability: Durability::Full,
-            parameters: args.postgres_set.clone(),
-        };
-        let server = match Server::start(&settings, shutdown.token()).await {
-            Ok(server) => server,
-            Err(postgres::Error::Stopped) => return Ok(None),
-            Err(postgres::Error::PortTaken(port)) => return Err(listen::taken(port, "--db-port")),
-            Err(error) => return Err(error.into()),
-        };
-        let (folder, port) = (server.socket_directory(), server.port());
-        Ok(Some(Self {
-            database: Database::embedded(folder, port),
-            url: if args.db_port == 0 {
-                format!(
-                    "postgresql://postgres@localhost:{port}/postgres?host={}",
-                    folder.display()
-                )
-            } else {
-                let password = utf8_percent_encode(args.db_password.expose(), NON_ALPHANUMERIC);
-                format!("postgresql://postgres:{password}@127.0.0.1:{port}/postgres")
-            },
-            server: Some(server),
-        }))
-    }
-
-    /// Does the work unless our Postgres ends first.
-    async fn beside(&mut self, work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
-        let mut work = pin!(work);
-        match &mut self.server {
-            None => work.await,
-            Some(server) => tokio::select! {
-                outcome = &mut work => outcome,
-                reason = server.ended() => Err(reason).context("Postgres is gone, and nothing works without it"),
-            },
-        }
-    }
-
-    async fn close(self) -> anyhow::Result<()> {
-        match self.server {
-            Some(server) => Ok(server.stop().await?),
-            None => Ok(()),
-        }
-    }
 }

@@ -306,6 +306,9 @@ begin
     from chat.queue as q
     join public.chat_sessions as s on s.id = q.session_id
     where q.left_at is null
+      -- one statement may end many: a row that ended is served no more, though its place is still to be closed
+      and s.agent_id is null
+      and chat.is_open(s.status)
       and case
         when agent is not null then chat.may_serve(agent, s.id, s.tenant_id, s.customer_id)
         else exists (

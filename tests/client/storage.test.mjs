@@ -263,15 +263,30 @@ test('a key is taken once, replaced on request, and old bytes go', async () => {
 
 test('of uploads to one key at once exactly one wins', async () => {
   const { bucket, files, at } = await room()
-  const bodies = Array.from({ length: 12 }, (_, index) => `${index}`.repeat(50_000))
-  const outcomes = await Promise.all(bodies.map((body) => files.upload(at('race'), body)))
-  const winners = outcomes.flatMap(({ error }, index) => (error ? [] : [index]))
-  assert.equal(winners.length, 1)
+  // all have been permitted and are under way before the first ends
+  const together = async (options) => {
+    const begun = async () => (await sql(stack, 'select version from storage.blobs_to_delete')).length === 6
+    let gate
+    const bodies = Array.from({ length: 6 }, (_, index) =>
+      Readable.from(
+        (async function* () {
+          yield `${index}`
+          await (gate ??= until(begun, 'all uploads to begin'))
+          yield `${index}`.repeat(50_000)
+        })(),
+      ),
+    )
+    return Promise.all(bodies.map((body) => files.upload(at('race'), body, options)))
+  }
+  const outcomes = await together()
+  const [winner, ...others] = outcomes.flatMap(({ error }, index) => (error ? [] : [index]))
+  assert.deepEqual(others, [])
   for (const { error } of outcomes) assert.ok(!error || error.code === 'KeyAlreadyExists', error?.message)
-  assert.equal(await text(files.download(at('race'))), bodies[winners[0]])
-  const replaced = await Promise.all(bodies.map((body) => files.upload(at('race'), body, { upsert: true })))
-  for (const each of replaced) must(each)
-  assert.ok(bodies.includes(await text(files.download(at('race')))))
+  assert.equal(await text(files.download(at('race'))), `${winner}`.repeat(50_001))
+  await sweptUp()
+
+  for (const each of await together({ upsert: true })) must(each)
+  assert.match(await text(files.download(at('race'))), /^(\d)\1{50000}$/)
   assert.equal((await rows(bucket)).length, 1)
   await sweptUp()
 })

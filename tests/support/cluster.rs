@@ -58,6 +58,17 @@ impl TestDatabase {
         }
     }
 
+    /// Its URL, for a process of its own.
+    pub fn url(&self, user: &str) -> String {
+        let options = self.database.options(Login::Admin);
+        let folder = options.get_socket().unwrap().display();
+        let name = options.get_database().unwrap();
+        format!(
+            "postgresql://{user}@localhost:{}/{name}?host={folder}",
+            options.get_port()
+        )
+    }
+
     /// A pool of connections as this login.
     pub fn pool(&self, login: Login) -> PgPool {
         self.database.pool(login, 4)

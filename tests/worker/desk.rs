@@ -75,7 +75,11 @@ pub async fn start(connection: &mut PgConnection, customer: Uuid) -> sqlx::Resul
     .fetch_one(&mut *transaction)
     .await?;
     transaction.commit().await?;
-    assert_eq!(row.get::<&str, _>("status"), "active", "the widget looks at nothing else");
+    assert_eq!(
+        row.get::<&str, _>("status"),
+        "active",
+        "the widget looks at nothing else"
+    );
     Ok(Started {
         id: row.get("id"),
         agent: row.get("agent_id"),
@@ -120,10 +124,18 @@ pub async fn assert_in_step(connection: &mut PgConnection) {
     assert_eq!(count(connection, overloaded).await, 0, "an agent is over his capacity");
     let wrong_places = "select count(*) from public.chat_sessions s where (s.status = 'waiting') <> exists (
         select from chat.queue q where q.session_id = s.id and q.left_at is null)";
-    assert_eq!(count(connection, wrong_places).await, 0, "who waits is not in line, or who is in line does not wait");
+    assert_eq!(
+        count(connection, wrong_places).await,
+        0,
+        "who waits is not in line, or who is in line does not wait"
+    );
     let wrong_seats = "select count(*) from public.chat_sessions s where (s.status = 'active') <> exists (
         select from chat.assignments a where a.session_id = s.id and a.agent_id = s.agent_id and a.released_at is null)";
-    assert_eq!(count(connection, wrong_seats).await, 0, "who is served has no seat, or the other way round");
+    assert_eq!(
+        count(connection, wrong_seats).await,
+        0,
+        "who is served has no seat, or the other way round"
+    );
 }
 
 /// Free seats of available agents.

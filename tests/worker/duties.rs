@@ -81,9 +81,17 @@ async fn places_are_told_when_they_get_better() {
     let sessions = wait_in_line(&mut owner, 3).await;
     let places = Places::new(pool);
     let notices = "select count(*) from public.chat_messages where message like 'You are number _ in the queue.'";
-    assert_eq!(places.tick().await.unwrap(), Outcome::Idle, "their channels are not open yet");
+    assert_eq!(
+        places.tick().await.unwrap(),
+        Outcome::Idle,
+        "their channels are not open yet"
+    );
 
-    change(&mut owner, "update chat.queue set entered_at = entered_at - interval '4 seconds'").await;
+    change(
+        &mut owner,
+        "update chat.queue set entered_at = entered_at - interval '4 seconds'",
+    )
+    .await;
     assert_eq!(places.tick().await.unwrap(), Outcome::Done(2));
     assert_eq!(places.tick().await.unwrap(), Outcome::Idle, "told once");
     assert_eq!(desk::count(&mut owner, notices).await, 2);
@@ -120,7 +128,11 @@ async fn typing_goes_stale() {
     let typing = Typing::new(pool);
     assert_eq!(typing.tick().await.unwrap(), Outcome::Idle);
 
-    change(&mut owner, "update public.chat_typing_indicators set updated_at = updated_at - interval '2 seconds'").await;
+    change(
+        &mut owner,
+        "update public.chat_typing_indicators set updated_at = updated_at - interval '2 seconds'",
+    )
+    .await;
     assert_eq!(typing.tick().await.unwrap(), Outcome::Done(1));
     assert_eq!(typing.tick().await.unwrap(), Outcome::Idle);
 }
@@ -139,7 +151,11 @@ async fn silent_chats_end_and_free_their_seats() {
     )
     .await;
     assert_eq!(idle.tick().await.unwrap(), Outcome::Done(1));
-    assert_eq!(desk::count(&mut owner, ACTIVE).await, 1, "the next in line has the seat");
+    assert_eq!(
+        desk::count(&mut owner, ACTIVE).await,
+        1,
+        "the next in line has the seat"
+    );
     desk::assert_in_step(&mut owner).await;
 }
 
@@ -153,7 +169,11 @@ async fn what_went_past_the_triggers_is_set_right() {
 
     change(&mut owner, "set session_replication_role = replica").await;
     change(&mut owner, "delete from chat.queue").await;
-    change(&mut owner, "update public.chat_sessions set status = 'ended' where status = 'active'").await;
+    change(
+        &mut owner,
+        "update public.chat_sessions set status = 'ended' where status = 'active'",
+    )
+    .await;
     change(&mut owner, "set session_replication_role = origin").await;
     assert_ne!(reconcile.tick().await.unwrap(), Outcome::Idle);
     desk::assert_in_step(&mut owner).await;

@@ -38,7 +38,11 @@ async fn a_rush_fills_every_seat_and_no_more() {
     for agent in started.iter().filter_map(|session| session.agent) {
         *loads.entry(agent).or_insert(0) += 1;
     }
-    assert_eq!(loads.into_values().collect::<Vec<_>>(), [5, 5, 5], "seats are left or overfilled");
+    assert_eq!(
+        loads.into_values().collect::<Vec<_>>(),
+        [5, 5, 5],
+        "seats are left or overfilled"
+    );
     assert_eq!(desk::count(&mut owner, ACTIVE).await, 15);
     assert_eq!(desk::count(&mut owner, WAITING).await, 9);
     let places = "select count(distinct queue_position) from public.chat_sessions
@@ -57,7 +61,10 @@ async fn many_tabs_of_one_customer_hold_one_seat() {
     rush(&database, &[customer; 16]).await;
 
     assert_eq!(desk::count(&mut owner, ACTIVE).await, 1);
-    assert_eq!(desk::count(&mut owner, "select sum(load)::bigint from chat.agents").await, 1);
+    assert_eq!(
+        desk::count(&mut owner, "select sum(load)::bigint from chat.agents").await,
+        1
+    );
     desk::assert_in_step(&mut owner).await;
 }
 
@@ -90,7 +97,11 @@ async fn who_frees_a_seat_and_who_joins_the_line_never_miss_each_other() {
     while !crowd.is_empty() {
         let overloaded = "select count(*) from chat.agents a where a.load > a.capacity or a.capacity < (
             select count(*) from public.chat_sessions s where s.agent_id = a.user_id and s.status = 'active')";
-        assert_eq!(desk::count(&mut watcher, overloaded).await, 0, "an agent is over his capacity");
+        assert_eq!(
+            desk::count(&mut watcher, overloaded).await,
+            0,
+            "an agent is over his capacity"
+        );
         while let Some(gone) = crowd.try_join_next() {
             gone.unwrap().unwrap();
         }
@@ -98,7 +109,10 @@ async fn who_frees_a_seat_and_who_joins_the_line_never_miss_each_other() {
     }
 
     desk::assert_in_step(&mut owner).await;
-    let (free, waiting) = (desk::count(&mut owner, FREE_SEATS).await, desk::count(&mut owner, WAITING).await);
+    let (free, waiting) = (
+        desk::count(&mut owner, FREE_SEATS).await,
+        desk::count(&mut owner, WAITING).await,
+    );
     assert!(free == 0 || waiting == 0, "{free} seats are free while {waiting} wait");
 }
 

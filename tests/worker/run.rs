@@ -67,16 +67,13 @@ async fn announce_a_seat(owner: &mut PgConnection) {
 async fn the_worker_waits_for_its_schema() {
     let database = TestDatabase::platform().await;
     let worker = Running::start(&database);
-    until("the worker says what it waits for", async || {
-        matches!(worker.state(), Some(Err(reason)) if reason.contains("migrations"))
-    })
+    until(
+        "the worker says what it waits for",
+        async || matches!(worker.state(), Some(Err(reason)) if reason.contains("migrations")),
+    )
     .await;
 
-    Migrations::embedded()
-        .unwrap()
-        .apply(&database.database)
-        .await
-        .unwrap();
+    Migrations::embedded().unwrap().apply(&database.database).await.unwrap();
     until("the worker is ready", async || worker.state() == Some(Ok(()))).await;
     worker.stop().await;
 }
@@ -93,7 +90,10 @@ async fn a_notification_wakes_the_worker_also_after_its_connections_died() {
     until("the worker listens", async || is_listening(&mut owner).await).await;
 
     announce_a_seat(&mut owner).await;
-    until("the first in line is served", async || desk::count(&mut owner, WAITING).await == 1).await;
+    until("the first in line is served", async || {
+        desk::count(&mut owner, WAITING).await == 1
+    })
+    .await;
 
     sqlx::query(
         "select pg_terminate_backend(pid) from pg_stat_activity
@@ -104,7 +104,10 @@ async fn a_notification_wakes_the_worker_also_after_its_connections_died() {
     .unwrap();
     until("the worker listens again", async || is_listening(&mut owner).await).await;
     announce_a_seat(&mut owner).await;
-    until("the second in line is served", async || desk::count(&mut owner, WAITING).await == 0).await;
+    until("the second in line is served", async || {
+        desk::count(&mut owner, WAITING).await == 0
+    })
+    .await;
     until("the worker is ready", async || worker.state() == Some(Ok(()))).await;
     worker.stop().await;
 }

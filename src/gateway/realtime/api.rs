@@ -75,7 +75,10 @@ impl IntoResponse for ApiError {
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, message),
             Self::Forbidden => (StatusCode::FORBIDDEN, message),
             Self::TooMany => (StatusCode::TOO_MANY_REQUESTS, message),
-            Self::Invalid(field, what) => (StatusCode::UNPROCESSABLE_ENTITY, json!({ "errors": { *field: [what] } })),
+            Self::Invalid(field, what) => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                json!({ "errors": { *field: [what] } }),
+            ),
             Self::ContentType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, json!({ "error": self.to_string() })),
             Self::NoDatabase => (StatusCode::SERVICE_UNAVAILABLE, message),
         };
@@ -149,7 +152,12 @@ pub async fn broadcast_one(
 ) -> Result<StatusCode, ApiError> {
     let token = token(&service, &headers, &key)?;
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let kind = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    let kind = content_type
+        .unwrap_or_default()
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim();
     if body.len() > service.settings.max_payload_bytes {
         return Err(ApiError::Invalid("payload", "Payload size exceeds tenant limit"));
     }
@@ -157,7 +165,12 @@ pub async fn broadcast_one(
         "application/octet-stream" => Body::Bytes(body),
         "application/json" => {
             let valid = serde_json::from_slice::<Box<RawValue>>(&body);
-            Body::Json(valid.map_err(|_| ApiError::Invalid("payload", "is invalid"))?.get().to_owned())
+            Body::Json(
+                valid
+                    .map_err(|_| ApiError::Invalid("payload", "is invalid"))?
+                    .get()
+                    .to_owned(),
+            )
         }
         _ => return Err(ApiError::ContentType),
     };
@@ -168,9 +181,9 @@ pub async fn broadcast_one(
     if !may_write(&service, &token, &topic).await? {
         return Err(ApiError::Forbidden);
     }
-    service
-        .hub
-        .broadcast(&topic, None, |version, topic| version.broadcast(topic, &event, &body, None));
+    service.hub.broadcast(&topic, None, |version, topic| {
+        version.broadcast(topic, &event, &body, None)
+    });
     Ok(StatusCode::ACCEPTED)
 }
 
@@ -183,7 +196,9 @@ async fn may_write(service: &Service, token: &Token, topic: &Topic) -> Result<bo
     if !topic.private {
         return Ok(true);
     }
-    let asked = service.authorizer.may_write(&token.identity, &topic.name, Extension::Broadcast);
+    let asked = service
+        .authorizer
+        .may_write(&token.identity, &topic.name, Extension::Broadcast);
     Ok(asked.await?)
 }
 

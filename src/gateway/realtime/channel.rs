@@ -1,9 +1,6 @@
 //! A joined channel: what it was joined with, whom it acts for, and what it holds elsewhere.
 
-use std::{
-    collections::HashSet,
-    sync::Arc,
-};
+use std::{collections::HashSet, sync::Arc};
 
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -81,7 +78,9 @@ impl Channel {
             return Err(ChannelError::NoTopic);
         }
         let config = Config::read(payload);
-        let own = ["access_token", "user_token"].into_iter().find_map(|name| payload.get(name)?.as_str());
+        let own = ["access_token", "user_token"]
+            .into_iter()
+            .find_map(|name| payload.get(name)?.as_str());
         let token = match own {
             Some(text) if !text.starts_with("sb_") => Token::verify(&service.keys, text)?,
             _ => default.clone(),
@@ -98,7 +97,9 @@ impl Channel {
         let (subscribed, failures) = if config.bindings.is_empty() {
             (None, Vec::new())
         } else {
-            let changes = service.changes.subscribe(&listener, &token.identity, &config.bindings, None);
+            let changes = service
+                .changes
+                .subscribe(&listener, &token.identity, &config.bindings, None);
             let (subscribed, failures) = changes.await?;
             (Some(subscribed), failures)
         };
@@ -138,7 +139,8 @@ impl Channel {
             self.listener.system("postgres_changes", "error", failure);
         }
         if failures.is_empty() && !self.config.bindings.is_empty() {
-            self.listener.system("postgres_changes", "ok", "Subscribed to PostgreSQL");
+            self.listener
+                .system("postgres_changes", "ok", "Subscribed to PostgreSQL");
         }
     }
 
@@ -178,10 +180,11 @@ impl Channel {
         if !self.may(service, Extension::Broadcast).await? {
             return Ok(false);
         }
-        self.membership.broadcast(self.config.to_itself, |version, topic| match &sent {
-            Sent::Object(payload) => Some(version.text(None, None, topic, "broadcast", payload)),
-            Sent::User { event, body } => version.broadcast(topic, event, body, None),
-        });
+        self.membership
+            .broadcast(self.config.to_itself, |version, topic| match &sent {
+                Sent::Object(payload) => Some(version.text(None, None, topic, "broadcast", payload)),
+                Sent::User { event, body } => version.broadcast(topic, event, body, None),
+            });
         Ok(self.config.ack)
     }
 
@@ -190,7 +193,12 @@ impl Channel {
     /// # Errors
     /// When the database cannot be asked for the policies.
     pub async fn presence(&mut self, service: &Service, payload: &Value) -> Result<Result<Value, Value>, ChannelError> {
-        match payload.get("event").and_then(Value::as_str).map(str::to_lowercase).as_deref() {
+        match payload
+            .get("event")
+            .and_then(Value::as_str)
+            .map(str::to_lowercase)
+            .as_deref()
+        {
             Some("track") => {
                 let Some(Value::Object(meta)) = payload.get("payload") else {
                     return Ok(Err(json!({ "reason": "Presence track payload must be a map" })));
@@ -225,7 +233,9 @@ impl Channel {
             Extension::Presence => &mut self.may_be_present,
         };
         if known.is_none() {
-            let asked = service.authorizer.may_write(&self.token.identity, &topic.name, extension);
+            let asked = service
+                .authorizer
+                .may_write(&self.token.identity, &topic.name, extension);
             *known = Some(asked.await?);
         }
         Ok(*known == Some(true))
@@ -249,7 +259,11 @@ impl Config {
             to_itself: is_true(&config["broadcast"]["self"]),
             private: is_true(&config["private"]),
             presence_enabled: is_true(&config["presence"]["enabled"]),
-            presence_key: if key.is_empty() { Uuid::new_v4().to_string() } else { key.to_owned() },
+            presence_key: if key.is_empty() {
+                Uuid::new_v4().to_string()
+            } else {
+                key.to_owned()
+            },
             bindings: bindings(config["postgres_changes"].as_array().map_or(&[], Vec::as_slice)),
         }
     }
@@ -260,7 +274,10 @@ fn bindings(wanted: &[Value]) -> Vec<Binding> {
     let mut bindings: Vec<Binding> = Vec::new();
     let mut used: HashSet<u32> = HashSet::new();
     for params in wanted.iter().filter_map(Value::as_object) {
-        let equal = bindings.iter().find(|other| other.params == *params).map(|other| other.id);
+        let equal = bindings
+            .iter()
+            .find(|other| other.params == *params)
+            .map(|other| other.id);
         let id = equal.unwrap_or_else(|| {
             let mut id = hash(params);
             while !used.insert(id) {
@@ -279,9 +296,9 @@ fn bindings(wanted: &[Value]) -> Vec<Binding> {
 /// FNV-1a of the parameters, which are in order of their names.
 fn hash(params: &Map<String, Value>) -> u32 {
     let text = Value::from(params.clone()).to_string();
-    let hash = text
-        .bytes()
-        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    let hash = text.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
+        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+    });
     hash % MAX_BINDING_ID
 }
 
@@ -297,11 +314,16 @@ impl Sent {
     /// The size of what was sent, in bytes.
     pub fn len(&self) -> usize {
         match self {
-            Self::Object(text) | Self::User { body: Body::Json(text), .. } => text.len(),
-            Self::User { body: Body::Bytes(bytes), .. } => bytes.len(),
+            Self::Object(text)
+            | Self::User {
+                body: Body::Json(text), ..
+            } => text.len(),
+            Self::User {
+                body: Body::Bytes(bytes),
+                ..
+            } => bytes.len(),
         }
     }
-
 }
 
 #[cfg(test)]
@@ -321,6 +343,10 @@ mod tests {
         assert_eq!(ids.len(), 3);
         assert!(ids[0] == ids[1] && ids[1] != ids[2] && ids.iter().all(|id| *id < MAX_BINDING_ID));
         assert!(Config::read(&json!("nothing")).bindings.is_empty());
-        assert!(Config::read(&json!({ "config": { "postgres_changes": null } })).bindings.is_empty());
+        assert!(
+            Config::read(&json!({ "config": { "postgres_changes": null } }))
+                .bindings
+                .is_empty()
+        );
     }
 }

@@ -169,7 +169,9 @@ impl Room {
         let payload = diff.to_json().to_string();
         for (listener, rights) in self.members.values() {
             if rights.presence {
-                let frame = listener.version.text(None, None, &listener.topic, "presence_diff", &payload);
+                let frame = listener
+                    .version
+                    .text(None, None, &listener.topic, "presence_diff", &payload);
                 listener.send(frame);
             }
         }

@@ -49,6 +49,11 @@ mod tests {
         let mut limit = Limit::new(2);
         let start = limit.since;
         assert_eq!((0..30).filter(|_| limit.take_at(start)).count(), 20);
-        assert_eq!((0..30).filter(|_| limit.take_at(start + Duration::from_secs(1))).count(), 2);
+        assert_eq!(
+            (0..30)
+                .filter(|_| limit.take_at(start + Duration::from_secs(1)))
+                .count(),
+            2
+        );
     }
 }

@@ -32,7 +32,9 @@ pub fn deliver(hub: &Hub, relation: &Relation, change: &Change) {
         name: name.to_owned(),
         private: text("private") == Some("t"),
     };
-    hub.broadcast(&topic, None, |version, topic| version.broadcast(topic, event, &body, meta.as_deref()));
+    hub.broadcast(&topic, None, |version, topic| {
+        version.broadcast(topic, event, &body, meta.as_deref())
+    });
 }
 
 /// `\x00ff`, as `bytea_output` has it on this connection.

@@ -10,11 +10,9 @@
 //! - [`authorize`] private channels; [`token`] whom a token speaks for
 //! - [`listener`] and [`outbox`] the way to a socket; [`limit`] how often
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
 };
 
 use axum::{

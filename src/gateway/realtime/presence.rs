@@ -80,7 +80,11 @@ impl Presence {
     /// Everybody present.
     pub fn state(&self) -> Value {
         let of = |metas: &Vec<Meta>| json!({ "metas": metas.iter().map(|meta| &meta.shown).collect::<Vec<_>>() });
-        let state: Map<String, Value> = self.present.iter().map(|(key, metas)| (key.clone(), of(metas))).collect();
+        let state: Map<String, Value> = self
+            .present
+            .iter()
+            .map(|(key, metas)| (key.clone(), of(metas)))
+            .collect();
         state.into()
     }
 }

@@ -101,7 +101,12 @@ pub async fn run(socket: WebSocket, service: Arc<Service>, version: Version, tok
 }
 
 /// Writes what waits until it is told to finish or the other side stops reading.
-async fn write(mut sink: SplitSink<WebSocket, Message>, mut waiting: Waiting, finish: CancellationToken, outbox: Outbox) {
+async fn write(
+    mut sink: SplitSink<WebSocket, Message>,
+    mut waiting: Waiting,
+    finish: CancellationToken,
+    outbox: Outbox,
+) {
     let pumped = tokio::select! {
         pumped = pump(&mut sink, &mut waiting) => pumped,
         () = finish.cancelled() => Ok(()),
@@ -194,14 +199,18 @@ impl Socket {
 
     /// A message for a joined channel.
     async fn message(&mut self, frame: Frame) {
-        let Some(mut channel) = self.channels.remove(&frame.topic) else { return };
+        let Some(mut channel) = self.channels.remove(&frame.topic) else {
+            return;
+        };
         if frame.event == "phx_leave" {
             self.reply(channel.listener.join_ref.as_deref(), &frame, Ok(json!({})));
             self.close(channel);
             return;
         }
         if !self.messages.take() {
-            channel.listener.system("system", "error", "Too many messages per second");
+            channel
+                .listener
+                .system("system", "error", "Too many messages per second");
             self.close(channel);
             return;
         }
@@ -260,8 +269,10 @@ impl Socket {
         };
         let payload = json!({ "status": status, "response": response }).to_string();
         let reference = frame.reference.as_deref();
-        self.outbox
-            .send(self.version.text(join_ref, reference, &frame.topic, "phx_reply", &payload));
+        self.outbox.send(
+            self.version
+                .text(join_ref, reference, &frame.topic, "phx_reply", &payload),
+        );
     }
 
     /// Ends a channel for good: the client does not join again by itself.
@@ -272,7 +283,9 @@ impl Socket {
     /// Ends a channel in a way that makes the client join again.
     fn fail(&mut self, id: u64) {
         let topic = self.channels.iter().find(|(_, channel)| channel.listener.id == id);
-        let Some(topic) = topic.map(|(topic, _)| topic.clone()) else { return };
+        let Some(topic) = topic.map(|(topic, _)| topic.clone()) else {
+            return;
+        };
         if let Some(channel) = self.channels.remove(&topic) {
             self.end(channel, "phx_error");
         }

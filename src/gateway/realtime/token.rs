@@ -95,7 +95,11 @@ impl Token {
     /// [`TokenError::Expired`].
     pub fn check_time(&self) -> Result<(), TokenError> {
         let over = now() - self.expiry;
-        if over >= 0 { Err(TokenError::Expired(over)) } else { Ok(()) }
+        if over >= 0 {
+            Err(TokenError::Expired(over))
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -108,9 +112,13 @@ mod tests {
     #[test]
     fn a_token_needs_a_signature_a_role_and_a_future() {
         let keys = Keys::development();
-        let verify = |claims| Token::verify(&keys, &keys.sign(&claims).unwrap()).map(|token| token.identity.role.clone());
+        let verify =
+            |claims| Token::verify(&keys, &keys.sign(&claims).unwrap()).map(|token| token.identity.role.clone());
         assert_eq!(verify(json!({ "role": "anon", "exp": now() + 60 })), Ok("anon".into()));
-        assert_eq!(verify(json!({ "role": "anon", "exp": now() - 60 })), Err(TokenError::Expired(60)));
+        assert_eq!(
+            verify(json!({ "role": "anon", "exp": now() - 60 })),
+            Err(TokenError::Expired(60))
+        );
         assert_eq!(verify(json!({ "role": "anon" })), Err(TokenError::Fields));
         assert_eq!(verify(json!({ "exp": now() + 60 })), Err(TokenError::Fields));
         assert_eq!(Token::verify(&keys, "").unwrap_err(), TokenError::Malformed);

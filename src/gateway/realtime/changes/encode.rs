@@ -13,7 +13,10 @@ pub fn value(out: &mut String, text: &str, of: &Type) {
         // NaN, Infinity and -Infinity all have an n.
         Form::Number if text.contains(['n', 'N']) => out.push_str("null"),
         Form::Number | Form::Json => out.push_str(text),
-        Form::Timestamp => push_string(out, Some(&text.replacen(' ', "T", usize::from(!text.starts_with(is_letter))))),
+        Form::Timestamp => push_string(
+            out,
+            Some(&text.replacen(' ', "T", usize::from(!text.starts_with(is_letter)))),
+        ),
         Form::TimestampTz => push_string(out, Some(&timestamptz(text))),
         Form::Bytea => push_string(out, Some(text.strip_prefix("\\x").unwrap_or(text))),
         Form::Text => push_string(out, Some(text)),
@@ -57,7 +60,11 @@ fn timestamptz(text: &str) -> String {
 /// An array literal, of any number of dimensions.
 fn array(out: &mut String, text: &str, element: &Type, delimiter: char) -> Option<()> {
     // Bounds other than 1 come first: [2:3]={1,2}
-    let text = if text.starts_with('[') { text.split_once('=')?.1 } else { text };
+    let text = if text.starts_with('[') {
+        text.split_once('=')?.1
+    } else {
+        text
+    };
     if !text.starts_with('{') {
         return None;
     }
@@ -167,9 +174,18 @@ mod tests {
         for nan in ["NaN", "Infinity", "-Infinity"] {
             assert_eq!(json(nan, Form::Number), "null");
         }
-        assert_eq!(json("2024-01-02 03:04:05.6", Form::Timestamp), r#""2024-01-02T03:04:05.6""#);
-        assert_eq!(json("2024-01-02 03:04:05+00", Form::TimestampTz), r#""2024-01-02T03:04:05+00:00""#);
-        assert_eq!(json("0044-03-15 00:00:00+00 BC", Form::TimestampTz), r#""0044-03-15T00:00:00+00:00 BC""#);
+        assert_eq!(
+            json("2024-01-02 03:04:05.6", Form::Timestamp),
+            r#""2024-01-02T03:04:05.6""#
+        );
+        assert_eq!(
+            json("2024-01-02 03:04:05+00", Form::TimestampTz),
+            r#""2024-01-02T03:04:05+00:00""#
+        );
+        assert_eq!(
+            json("0044-03-15 00:00:00+00 BC", Form::TimestampTz),
+            r#""0044-03-15T00:00:00+00:00 BC""#
+        );
         assert_eq!(json("-infinity", Form::TimestampTz), r#""-infinity""#);
         assert_eq!(json("infinity", Form::Timestamp), r#""infinity""#);
         assert_eq!(json("\\x00ff", Form::Bytea), r#""00ff""#);
@@ -180,9 +196,15 @@ mod tests {
     fn nested_literals() {
         let text = || Form::Array(Arc::new(of(Form::Text)), ',');
         assert_eq!(json("{}", text()), "[]");
-        assert_eq!(json(r#"{a,NULL,"NULL","x,\"\\}",""}"#, text()), r#"["a",null,"NULL","x,\"\\}",""]"#);
+        assert_eq!(
+            json(r#"{a,NULL,"NULL","x,\"\\}",""}"#, text()),
+            r#"["a",null,"NULL","x,\"\\}",""]"#
+        );
         let number = || Form::Array(Arc::new(of(Form::Number)), ',');
-        assert_eq!(json("[0:1]={{1,2},{3,4}}", number()), "[1,2]".replace("1,2", "[1,2],[3,4]"));
+        assert_eq!(
+            json("[0:1]={{1,2},{3,4}}", number()),
+            "[1,2]".replace("1,2", "[1,2],[3,4]")
+        );
         assert_eq!(json("1 2", number()), r#""1 2""#);
         assert_eq!(json("{1", number()), r#""{1""#);
         let row = Form::Composite(vec![
@@ -190,8 +212,14 @@ mod tests {
             ("b".into(), Arc::new(of(Form::Text))),
             ("c".into(), Arc::new(of(number()))),
         ]);
-        assert_eq!(json(r#"(1,"say ""hi""","{2,3}")"#, row), r#"{"a":1,"b":"say \"hi\"","c":[2,3]}"#);
-        let row = Form::Composite(vec![("a".into(), Arc::new(of(Form::Number))), ("b".into(), Arc::new(of(Form::Text)))]);
+        assert_eq!(
+            json(r#"(1,"say ""hi""","{2,3}")"#, row),
+            r#"{"a":1,"b":"say \"hi\"","c":[2,3]}"#
+        );
+        let row = Form::Composite(vec![
+            ("a".into(), Arc::new(of(Form::Number))),
+            ("b".into(), Arc::new(of(Form::Text))),
+        ]);
         assert_eq!(json(r#"(,"")"#, row), r#"{"a":null,"b":""}"#);
     }
 }

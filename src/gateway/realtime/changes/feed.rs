@@ -107,7 +107,9 @@ impl Feed {
                 () = stop.started() => break,
             };
             self.parts.live.send_replace(false);
-            self.parts.health.failing("the stream of database changes is interrupted");
+            self.parts
+                .health
+                .failing("the stream of database changes is interrupted");
             tracing::warn!(%error, "the stream of database changes is interrupted; trying again");
             if let FeedError::Stream(error) = &error
                 && error.is_slots_fault()
@@ -161,7 +163,10 @@ impl Feed {
             // Whoever was subscribed has missed what the slot before this one did not tell: no silent gap.
             let missed = self.parts.registry.listeners();
             if !missed.is_empty() {
-                tracing::warn!(channels = missed.len(), "the replication slot was lost; its channels have to join again");
+                tracing::warn!(
+                    channels = missed.len(),
+                    "the replication slot was lost; its channels have to join again"
+                );
             }
             missed.iter().for_each(|listener| listener.fail());
         }
@@ -174,7 +179,9 @@ impl Feed {
         tracing::info!(slot = node.slot(), "streaming database changes");
         let registry = Arc::clone(&self.parts.registry);
         loop {
-            let wanted = |relation: &Relation| messages::is_messages(relation) || registry.wants(&relation.schema, &relation.name);
+            let wanted = |relation: &Relation| {
+                messages::is_messages(relation) || registry.wants(&relation.schema, &relation.name)
+            };
             let batch = stream.batch(wanted).await?;
             if !batch.is_empty() {
                 self.pass_on(&batch).await;
@@ -213,7 +220,10 @@ impl Feed {
             let Some(row) = streamed.change.new.as_ref().or(streamed.change.old.as_ref()) else {
                 continue;
             };
-            let matching = self.parts.registry.matching(&streamed.relation, streamed.change.kind, row);
+            let matching = self
+                .parts
+                .registry
+                .matching(&streamed.relation, streamed.change.kind, row);
             due.extend(matching.into_iter().map(|(subscription, undecided)| Due {
                 streamed,
                 subscription,
@@ -231,7 +241,10 @@ impl Feed {
         let mut looked_up = HashSet::new();
         for due in due {
             let relation = &due.streamed.relation;
-            let known = self.tables.get(&relation.oid).is_some_and(|table| Arc::ptr_eq(&table.relation, relation));
+            let known = self
+                .tables
+                .get(&relation.oid)
+                .is_some_and(|table| Arc::ptr_eq(&table.relation, relation));
             if !known {
                 match Table::describe(&self.parts.pool, Arc::clone(relation)).await? {
                     Some(table) => self.tables.insert(relation.oid, table),
@@ -255,7 +268,9 @@ impl Feed {
             let row = due.streamed.change.new.as_ref().or(due.streamed.change.old.as_ref());
             for condition in &due.undecided {
                 let cell = row.and_then(|row| condition.cell(&due.streamed.relation, row));
-                let Some(text) = cell.and_then(Cell::text) else { continue };
+                let Some(text) = cell.and_then(Cell::text) else {
+                    continue;
+                };
                 let undecided = rows.entry(Arc::as_ptr(condition).addr()).or_insert_with(|| Undecided {
                     condition: Arc::clone(condition),
                     role: due.subscription.identity.role.clone(),
@@ -267,7 +282,13 @@ impl Feed {
             }
         }
         let mut refused = HashSet::new();
-        for Undecided { condition, role, texts, places } in rows.into_values() {
+        for Undecided {
+            condition,
+            role,
+            texts,
+            places,
+        } in rows.into_values()
+        {
             let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
             let holds = self.parts.asker.satisfying(&role, &condition, &texts).await?;
             let failing = places.iter().enumerate().filter(|(at, _)| !holds.contains(at));
@@ -298,7 +319,9 @@ impl Feed {
         let mut places: HashMap<(usize, usize), usize> = HashMap::new();
         let (mut asked, mut transactions) = (HashMap::new(), HashSet::new());
         for (at, due) in due.iter().enumerate() {
-            let Some((table, access)) = self.known(due) else { continue };
+            let Some((table, access)) = self.known(due) else {
+                continue;
+            };
             let change = &due.streamed.change;
             let (statement, row) = match (change.kind, &change.new, &change.old) {
                 (Kind::Delete, _, Some(old)) => match &access.deleted {
@@ -322,10 +345,12 @@ impl Feed {
                 });
                 questions.len() - 1
             });
-            let place = *places.entry((number, std::ptr::from_ref(due.streamed).addr())).or_insert_with(|| {
-                questions[number].rows.push(row);
-                questions[number].rows.len() - 1
-            });
+            let place = *places
+                .entry((number, std::ptr::from_ref(due.streamed).addr()))
+                .or_insert_with(|| {
+                    questions[number].rows.push(row);
+                    questions[number].rows.len() - 1
+                });
             asked.insert(at, (number, place));
             transactions.insert(due.streamed.xid);
         }
@@ -352,12 +377,18 @@ impl Feed {
             while let Some((at, due)) = due.next_if(|(_, due)| std::ptr::eq(due.streamed, streamed)) {
                 let subscription = &*due.subscription;
                 let listener = &subscription.listener;
-                let outcome = self.known(due).map(|(table, access)| verdicts.of(at, table, access, streamed));
+                let outcome = self
+                    .known(due)
+                    .map(|(table, access)| verdicts.of(at, table, access, streamed));
                 let shown = match outcome {
                     // The table or the role is gone: nobody is left who could have the right.
                     None | Some(Verdict::Hidden) => continue,
                     Some(Verdict::Failed(reason)) => {
-                        listener.system("postgres_changes", "error", &format!("This change could not be checked: {reason}"));
+                        listener.system(
+                            "postgres_changes",
+                            "error",
+                            &format!("This change could not be checked: {reason}"),
+                        );
                         continue;
                     }
                     Some(Verdict::TooSlow) => {
@@ -383,11 +414,20 @@ impl Feed {
 
     /// What is the same for several subscribers is written once.
     fn send<'a>(&self, streamed: &Streamed, events: impl Iterator<Item = Event<'a>>) {
-        let Some(table) = self.tables.get(&streamed.relation.oid) else { return };
+        let Some(table) = self.tables.get(&streamed.relation.oid) else {
+            return;
+        };
         let (mut data, mut frames) = (HashMap::new(), HashMap::new());
         for event in events {
-            let Subscription { identity, select, listener, .. } = event.subscription;
-            let Some(access) = table.known_access(&identity.role) else { continue };
+            let Subscription {
+                identity,
+                select,
+                listener,
+                ..
+            } = event.subscription;
+            let Some(access) = table.known_access(&identity.role) else {
+                continue;
+            };
             let data: &String = data
                 .entry((Arc::as_ptr(access), select.as_deref(), event.error))
                 .or_insert_with(|| match event.error {

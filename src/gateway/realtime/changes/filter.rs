@@ -84,7 +84,10 @@ impl Op {
     }
 
     fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|(each, ..)| *each == name).map(|(_, op, _)| op)
+        Self::ALL
+            .into_iter()
+            .find(|(each, ..)| *each == name)
+            .map(|(_, op, _)| op)
     }
 }
 
@@ -193,7 +196,11 @@ fn unquote(value: &str) -> String {
     let mut out = String::with_capacity(inner.len());
     let mut chars = inner.chars();
     while let Some(next) = chars.next() {
-        out.push(if next == '\\' { chars.next().unwrap_or('\\') } else { next });
+        out.push(if next == '\\' {
+            chars.next().unwrap_or('\\')
+        } else {
+            next
+        });
     }
     out
 }
@@ -318,13 +325,22 @@ mod tests {
         assert_eq!(parse("id=eq.5"), Ok(vec![written("id", false, Op::Eq, "5")]));
         assert_eq!(
             parse("a=not.in.(1,2),b=neq.x.y=z"),
-            Ok(vec![written("a", true, Op::In, "{1,2}"), written("b", false, Op::Neq, "x.y=z")])
+            Ok(vec![
+                written("a", true, Op::In, "{1,2}"),
+                written("b", false, Op::Neq, "x.y=z")
+            ])
         );
         assert_eq!(
             parse(r#"a=eq."x,\"y\"",b=in.("p,q",r)"#),
-            Ok(vec![written("a", false, Op::Eq, "x,\"y\""), written("b", false, Op::In, "{\"p,q\",r}")])
+            Ok(vec![
+                written("a", false, Op::Eq, "x,\"y\""),
+                written("b", false, Op::In, "{\"p,q\",r}")
+            ])
         );
-        assert_eq!(parse(r#"a=eq.5" nails"#), Ok(vec![written("a", false, Op::Eq, "5\" nails")]));
+        assert_eq!(
+            parse(r#"a=eq.5" nails"#),
+            Ok(vec![written("a", false, Op::Eq, "5\" nails")])
+        );
         assert_eq!(parse("  "), Ok(vec![]));
         assert_eq!(parse("a=eq.1,"), Err(FilterError::EmptySegment));
         assert_eq!(parse("a=in.1,2").unwrap_err(), FilterError::Parentheses);
@@ -345,7 +361,12 @@ mod tests {
             equal_as_text,
         };
         let written = parse(filter).unwrap().remove(0);
-        let values = written.value.trim_matches(['{', '}']).split(',').map(str::to_owned).collect();
+        let values = written
+            .value
+            .trim_matches(['{', '}'])
+            .split(',')
+            .map(str::to_owned)
+            .collect();
         let condition = Condition {
             written,
             of: Arc::new(of),

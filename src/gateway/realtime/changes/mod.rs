@@ -12,10 +12,7 @@
 //! - [`record`] and [`encode`] the event; [`types`] how values look
 //! - [`feed`] the one loop through all of it
 
-use std::{
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use sqlx::{PgPool, postgres::PgPoolOptions};
 use tokio::sync::{mpsc, watch};
@@ -27,9 +24,9 @@ use crate::{
     health::Part,
     shutdown::Shutdown,
 };
+pub use pgoutput::{Change, Relation};
 use registry::{Registered, Registry};
 use slot::Node;
-pub use pgoutput::{Change, Relation};
 pub use subscribe::Binding;
 
 mod encode;
@@ -212,7 +209,9 @@ async fn forget_left(pool: &PgPool, mut leaving: mpsc::UnboundedReceiver<Uuid>, 
 /// own service does it.
 async fn maintain_partitions(pool: &PgPool, stop: &Shutdown) {
     loop {
-        let made = sqlx::query("select realtime.maintain_message_partitions()").execute(pool).await;
+        let made = sqlx::query("select realtime.maintain_message_partitions()")
+            .execute(pool)
+            .await;
         let pause = match made {
             Ok(_) => Duration::from_secs(3_600),
             Err(error) => {

@@ -249,7 +249,8 @@ fn expect(data: &mut Bytes, byte: u8) -> Result<(), Malformed> {
 mod tests {
     use super::*;
 
-    const RELATION: &[u8] = b"R\0\0\x40\x01public\0t\0d\0\x02\x01id\0\0\0\0\x17\xff\xff\xff\xff\0note\0\0\0\0\x19\xff\xff\xff\xff";
+    const RELATION: &[u8] =
+        b"R\0\0\x40\x01public\0t\0d\0\x02\x01id\0\0\0\0\x17\xff\xff\xff\xff\0note\0\0\0\0\x19\xff\xff\xff\xff";
     const UPDATE: &[u8] = b"U\0\0\x40\x01K\0\x02t\0\0\0\x017nN\0\x02t\0\0\0\x018u";
 
     #[test]
@@ -257,9 +258,16 @@ mod tests {
         let Ok(Some(Message::Relation(relation))) = decode(Bytes::from_static(RELATION)) else {
             panic!("no relation")
         };
-        assert_eq!((relation.oid, &*relation.schema, &*relation.name), (0x4001, "public", "t"));
+        assert_eq!(
+            (relation.oid, &*relation.schema, &*relation.name),
+            (0x4001, "public", "t")
+        );
         assert_eq!(relation.identity, Identity::Default);
-        let columns: Vec<_> = relation.columns.iter().map(|c| (&*c.name, c.type_oid, c.identity)).collect();
+        let columns: Vec<_> = relation
+            .columns
+            .iter()
+            .map(|c| (&*c.name, c.type_oid, c.identity))
+            .collect();
         assert_eq!(columns, [("id", 23, true), ("note", 25, false)]);
         let Ok(Some(Message::Change(change))) = decode(Bytes::from_static(UPDATE)) else {
             panic!("no change")

@@ -80,21 +80,39 @@ impl Registry {
     /// Whether anybody may want changes of a table.
     pub fn wants(&self, schema: &str, table: &str) -> bool {
         let places = self.lock();
-        !places.wild.is_empty() || places.tables.get(schema).is_some_and(|tables| tables.contains_key(table))
+        !places.wild.is_empty()
+            || places
+                .tables
+                .get(schema)
+                .is_some_and(|tables| tables.contains_key(table))
     }
 
     /// The subscriptions that a change of `row` concerns as far as can be told here, with the conditions Postgres
     /// has to be asked about. `row` is the new row, of a delete the old one.
-    pub fn matching(&self, relation: &Relation, kind: Kind, row: &[Cell]) -> Vec<(Arc<Subscription>, Vec<Arc<Condition>>)> {
+    pub fn matching(
+        &self,
+        relation: &Relation,
+        kind: Kind,
+        row: &[Cell],
+    ) -> Vec<(Arc<Subscription>, Vec<Arc<Condition>>)> {
         let places = self.lock();
-        let table = places.tables.get(&relation.schema).and_then(|tables| tables.get(&relation.name));
-        let equal = table.into_iter().flat_map(|table| &table.equal).filter_map(|(column, values)| {
-            let cell = row.get(relation.position(column)?)?;
-            values.get(cell.text()?)
-        });
+        let table = places
+            .tables
+            .get(&relation.schema)
+            .and_then(|tables| tables.get(&relation.name));
+        let equal = table
+            .into_iter()
+            .flat_map(|table| &table.equal)
+            .filter_map(|(column, values)| {
+                let cell = row.get(relation.position(column)?)?;
+                values.get(cell.text()?)
+            });
         let rest = table.map(|table| &table.rest);
         let wild = places.wild.values().filter(|subscription| {
-            subscription.schema.as_ref().is_none_or(|schema| *schema == relation.schema)
+            subscription
+                .schema
+                .as_ref()
+                .is_none_or(|schema| *schema == relation.schema)
                 && subscription.table.as_ref().is_none_or(|table| *table == relation.name)
         });
         equal
@@ -176,7 +194,9 @@ impl Places {
             return;
         };
         // Nothing empty stays behind: sessions come and go by the thousand.
-        let Some(tables) = self.tables.get_mut(schema) else { return };
+        let Some(tables) = self.tables.get_mut(schema) else {
+            return;
+        };
         let Some(table) = tables.get_mut(name) else { return };
         if let Some((column, value)) = index_of(subscription)
             && let Some(values) = table.equal.get_mut(column)

@@ -80,7 +80,13 @@ mod tests {
     #[test]
     fn a_node_is_told_by_slot_and_ids() {
         let node = Node::new("host/db");
-        assert!(node.slot().len() < 64 && node.slot().bytes().all(|byte| byte == b'_' || byte.is_ascii_alphanumeric()));
+        assert!(
+            node.slot().len() < 64
+                && node
+                    .slot()
+                    .bytes()
+                    .all(|byte| byte == b'_' || byte.is_ascii_alphanumeric())
+        );
         assert!(node.id().to_string().starts_with(node.name()));
         assert_ne!(node.id(), node.id());
         assert_ne!(node, Node::new("host/other"));

@@ -3,7 +3,9 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
-use pgwire_replication::{Lsn, PgWireError, ReplicationClient, ReplicationConfig, ReplicationEvent, SslMode, TlsConfig};
+use pgwire_replication::{
+    Lsn, PgWireError, ReplicationClient, ReplicationConfig, ReplicationEvent, SslMode, TlsConfig,
+};
 use sqlx::postgres::PgSslMode;
 
 use super::pgoutput::{self, Change, Message, Relation};
@@ -133,7 +135,11 @@ impl Stream {
                     Some(Message::Change(change)) => {
                         let relation = self.relations.get(&change.relation).ok_or(pgoutput::Malformed)?;
                         let width = relation.columns.len();
-                        if [&change.old, &change.new].into_iter().flatten().any(|row| row.len() != width) {
+                        if [&change.old, &change.new]
+                            .into_iter()
+                            .flatten()
+                            .any(|row| row.len() != width)
+                        {
                             return Err(pgoutput::Malformed.into());
                         }
                         let (xid, committed) = self.open.ok_or(pgoutput::Malformed)?;

@@ -118,7 +118,12 @@ impl Binding {
     }
 
     fn read(&self) -> Result<Wanted<'_>, Refusal> {
-        let text = |name: &str| self.params.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+        let text = |name: &str| {
+            self.params
+                .get(name)
+                .and_then(Value::as_str)
+                .filter(|text| !text.is_empty())
+        };
         let lone_star = |name: &&str| *name != "*";
         let (schema, table) = (text("schema"), text("table"));
         if schema.is_none() && table.is_none() {
@@ -225,7 +230,9 @@ impl Binding {
             Err(error) => return Err(error.into()),
         };
         if op == Op::In && values.len() > MAX_VALUES {
-            return Err(exception(&format!("too many values for `in` filter. Maximum {MAX_VALUES}")));
+            return Err(exception(&format!(
+                "too many values for `in` filter. Maximum {MAX_VALUES}"
+            )));
         }
         Ok(Condition {
             written: written.clone(),
@@ -249,7 +256,10 @@ impl Binding {
             event_name(wanted.kind),
             wanted.schema.unwrap_or("*"),
             wanted.table.unwrap_or("*"),
-            wanted.select.as_ref().map_or_else(|| "nil".to_owned(), |columns| format!("{columns:?}")),
+            wanted
+                .select
+                .as_ref()
+                .map_or_else(|| "nil".to_owned(), |columns| format!("{columns:?}")),
         )
     }
 }

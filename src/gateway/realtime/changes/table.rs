@@ -75,7 +75,9 @@ impl Table {
                 .bind(Oid(relation.oid))
                 .fetch_optional(pool)
                 .await?;
-        let Some((primary_key, row_security)) = row else { return Ok(None) };
+        let Some((primary_key, row_security)) = row else {
+            return Ok(None);
+        };
         let oids: Vec<u32> = relation.columns.iter().map(|column| column.type_oid).collect();
         let found = types::fetch(pool, &oids).await?;
         let types: Option<Vec<_>> = oids.iter().map(|oid| found.get(oid).cloned()).collect();
@@ -142,14 +144,22 @@ impl Table {
         let judged = rules.restricted && (!rules.needs_more || relation.identity == Identity::Full);
         let deleted = if judged {
             let any = rules.permissive.join(") or (");
-            let any = if any.is_empty() { "false".to_owned() } else { format!("({any})") };
+            let any = if any.is_empty() {
+                "false".to_owned()
+            } else {
+                format!("({any})")
+            };
             let all: String = rules.restrictive.iter().map(|rule| format!(" and ({rule})")).collect();
             Deleted::Asked(Statement::new(role, self.by_rules(&format!("({any}){all}"))))
         } else {
             Deleted::Unasked
         };
         Access {
-            columns: relation.columns.iter().map(|column| readable.contains(&column.name)).collect(),
+            columns: relation
+                .columns
+                .iter()
+                .map(|column| readable.contains(&column.name))
+                .collect(),
             by_key,
             deleted,
         }
@@ -188,7 +198,11 @@ impl Table {
 
     /// The primary key of a row, as a question for [`Access::by_key`]; `None` without a key.
     pub fn key(&self, row: &[Cell]) -> Option<String> {
-        let texts: Option<Vec<&str>> = self.primary_key.iter().map(|position| row.get(*position)?.text()).collect();
+        let texts: Option<Vec<&str>> = self
+            .primary_key
+            .iter()
+            .map(|position| row.get(*position)?.text())
+            .collect();
         texts
             .filter(|texts| !texts.is_empty())
             .map(|texts| serde_json::Value::from(texts).to_string())

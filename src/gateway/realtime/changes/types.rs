@@ -85,7 +85,10 @@ pub async fn fetch(pool: &PgPool, oids: &[u32]) -> sqlx::Result<Types> {
         },
     );
     let rows: HashMap<u32, Row> = rows.collect();
-    Ok(oids.iter().filter_map(|oid| Some((*oid, build(&rows, *oid, 0)?))).collect())
+    Ok(oids
+        .iter()
+        .filter_map(|oid| Some((*oid, build(&rows, *oid, 0)?)))
+        .collect())
 }
 
 fn build(rows: &HashMap<u32, Row>, oid: u32, depth: u8) -> Option<Arc<Type>> {

@@ -35,7 +35,8 @@ const SESSION: [&str; 5] = [
     "set statement_timeout = '5s'",
 ];
 const SNAPSHOT: &str = "select pg_current_snapshot()::text";
-const VISIBLE: &str = "select asker, question, failure from realtime.visible($1::text[], $2::text[], $3::text[], $4::text[])";
+const VISIBLE: &str =
+    "select asker, question, failure from realtime.visible($1::text[], $2::text[], $3::text[], $4::text[])";
 const TAKE_ROLE: &str = "select set_config('role', $1, true)";
 
 /// A statement prepared once a session, for one role: a plan with policies belongs to a role.
@@ -50,7 +51,11 @@ impl Statement {
     /// A statement of two parameters, the asker's number (int) and the questions (a jsonb list).
     pub fn new(role: &str, sql: String) -> Arc<Self> {
         // Named by what it says, so that a table described anew finds its statements prepared.
-        let digest = Sha256::new().chain_update(role).chain_update([0]).chain_update(&sql).finalize();
+        let digest = Sha256::new()
+            .chain_update(role)
+            .chain_update([0])
+            .chain_update(&sql)
+            .finalize();
         let name = digest[..16].iter().map(|byte| format!("{byte:02x}")).collect();
         Arc::new(Self {
             name,
@@ -223,7 +228,10 @@ impl Asker {
     async fn prepare(&mut self, questions: &[Question]) -> Result<HashMap<String, String>, Failure> {
         let mut failed = HashMap::new();
         for Question { statement, .. } in questions {
-            let known = self.session.as_ref().is_some_and(|(_, names)| names.contains(&statement.name));
+            let known = self
+                .session
+                .as_ref()
+                .is_some_and(|(_, names)| names.contains(&statement.name));
             if known || failed.contains_key(&statement.name) {
                 continue;
             }
@@ -306,7 +314,11 @@ fn finished(snapshot: &str, xid: u32) -> bool {
         return false;
     };
     // The full number is the one nearest to xmax with these low bits.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "the low 32 bits, as a distance")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        reason = "the low 32 bits, as a distance"
+    )]
     let distance = xid.wrapping_sub(xmax as u32) as i32;
     let xid = xmax.wrapping_add_signed(distance.into());
     let running = parts.next().unwrap_or_default();

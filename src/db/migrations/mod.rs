@@ -5,28 +5,21 @@
 //! traits are implemented here on a sqlx connection, and its insert gives way to ours in the same transaction.
 
 use std::{
-    collections::HashSet,
     fs,
     path::{Path, PathBuf},
 };
 
-use refinery::{AsyncMigrate, Migration, Runner, error::Kind};
-use refinery_core::traits::r#async::{AsyncQuery, AsyncTransaction};
+use refinery::{Migration, Runner, error::Kind};
 use serde::Serialize;
-use sqlx::{
-    AssertSqlSafe, Connection, Executor, PgConnection, Row,
-    postgres::{PgDatabaseError, PgErrorPosition},
-    raw_sql,
-};
-use time::OffsetDateTime;
+use sqlx::postgres::{PgDatabaseError, PgErrorPosition};
 
 use super::{Database, Login};
+use ledger::Ledger;
+
+mod ledger;
 
 /// What the binary carries: file names and texts.
 const EMBEDDED: &[(&str, &str)] = &include!(concat!(env!("OUT_DIR"), "/migrations.rs"));
-
-/// The checksum of what cannot match any file.
-const DIFFERENT: u64 = 0;
 
 /// Why the schema was not moved.
 #[derive(Debug, thiserror::Error)]
@@ -143,19 +136,11 @@ impl Migrations {
     /// # Errors
     /// When a migration fails, or the ledger and the migrations have parted.
     pub async fn apply(&self, database: &Database) -> Result<Vec<String>, Error> {
-        let mut connection = database.connect(Login::Owner).await?;
-        // refinery takes no lock. This one goes with the connection.
-        connection
-            .execute("select pg_advisory_lock(hashtext('supabase_migrations.schema_migrations'))")
-            .await?;
+        let mut ledger = Ledger::new(database.connect(Login::Owner).await?, &self.files);
+        ledger.lock().await?;
         let migrations: Vec<_> = self.files.iter().map(|file| file.migration.clone()).collect();
-        let mut ledger = Ledger {
-            connection,
-            files: &self.files,
-            written: HashSet::new(),
-        };
         let outcome = Runner::new(&migrations).run_async(&mut ledger).await;
-        let closed = ledger.connection.close().await;
+        let closed = ledger.close().await;
         let report = outcome.map_err(|error| self.explain(&error))?;
         closed?;
         Ok(report.applied_migrations().iter().map(full_name).collect())
@@ -166,22 +151,9 @@ impl Migrations {
     /// # Errors
     /// When the database cannot be reached, or refuses.
     pub async fn status(&self, database: &Database) -> Result<Vec<Standing>, Error> {
-        let mut connection = database.connect(Login::Owner).await?;
-        let (exists,): (bool,) =
-            sqlx::query_as("select to_regclass('supabase_migrations.schema_migrations') is not null")
-                .fetch_one(&mut connection)
-                .await?;
-        let mut ledger = Ledger {
-            connection,
-            files: &self.files,
-            written: HashSet::new(),
-        };
-        let applied = if exists {
-            ledger.query(APPLIED).await?
-        } else {
-            Vec::new()
-        };
-        ledger.connection.close().await?;
+        let mut ledger = Ledger::new(database.connect(Login::Owner).await?, &self.files);
+        let applied = ledger.applied().await?;
+        ledger.close().await?;
         let newest = applied.iter().map(Migration::version).max();
         let ours = self.files.iter().map(|File { migration, .. }| {
             let state = match applied.iter().find(|found| found.version() == migration.version()) {
@@ -297,101 +269,6 @@ fn full_name(migration: &Migration) -> String {
     format!("{}_{}", migration.version(), migration.name())
 }
 
-/// refinery's view of the CLI's ledger.
-struct Ledger<'a> {
-    connection: PgConnection,
-    files: &'a [File],
-    /// Versions the ledger holds; two files may well have the same text.
-    written: HashSet<i64>,
-}
-
-impl AsyncTransaction for Ledger<'_> {
-    type Error = sqlx::Error;
-
-    /// For each migration refinery sends its text and then its own insert; the second gives way to ours.
-    async fn execute<'q, T: Iterator<Item = &'q str> + Send + 'q>(&mut self, queries: T) -> sqlx::Result<usize> {
-        let mut transaction = self.connection.begin().await?;
-        let mut count = 0;
-        for query in queries {
-            if query.starts_with("INSERT INTO refinery_schema_history") {
-                continue;
-            }
-            // As the CLI does: no migration inherits the settings of the one before.
-            transaction.execute("reset all").await?;
-            transaction.execute(raw_sql(AssertSqlSafe(query.to_owned()))).await?;
-            count += 1;
-            let unwritten = |file: &&File| file.sql == query && !self.written.contains(&file.migration.version());
-            if let Some(File { migration, sql }) = self.files.iter().find(unwritten) {
-                self.written.insert(migration.version());
-                sqlx::query(
-                    "insert into supabase_migrations.schema_migrations (version, name, statements)
-                     values ($1, $2, array[$3])",
-                )
-                .bind(migration.version().to_string())
-                .bind(migration.name())
-                .bind(sql)
-                .execute(&mut *transaction)
-                .await?;
-                tracing::info!(migration = full_name(migration), "applied");
-            }
-        }
-        transaction.commit().await?;
-        Ok(count)
-    }
-}
-
-/// The CLI cuts a migration into statements; the whole text is as good to it.
-const APPLIED: &str = "select version::int8, coalesce(name, ''), array_to_string(statements, '')
-    from supabase_migrations.schema_migrations
-    where version ~ '^[0-9]{1,18}$'
-    order by version::int8";
-
-impl AsyncQuery<Vec<Migration>> for Ledger<'_> {
-    async fn query(&mut self, query: &str) -> sqlx::Result<Vec<Migration>> {
-        let rows = self.connection.fetch_all(AssertSqlSafe(query.to_owned())).await?;
-        rows.into_iter()
-            .map(|row| {
-                let (version, text): (i64, Option<String>) = (row.try_get(0)?, row.try_get(2)?);
-                self.written.insert(version);
-                let file = self.files.iter().find(|file| file.migration.version() == version);
-                let (name, checksum) = match (file, text) {
-                    (Some(file), Some(text)) if squeeze(&text) != squeeze(&file.sql) => (row.try_get(1)?, DIFFERENT),
-                    (Some(file), _) => (file.migration.name().to_owned(), file.migration.checksum()),
-                    (None, _) => (row.try_get(1)?, DIFFERENT),
-                };
-                Ok(Migration::applied(version, name, OffsetDateTime::UNIX_EPOCH, checksum))
-            })
-            .collect()
-    }
-}
-
-impl AsyncMigrate for Ledger<'_> {
-    fn assert_migrations_table_query(_: &str) -> String {
-        // Made as the CLI makes it; asked first, as a role without `create` on the database may still apply.
-        "do $$
-         begin
-           if to_regclass('supabase_migrations.schema_migrations') is null then
-             create schema if not exists supabase_migrations;
-             create table supabase_migrations.schema_migrations (version text not null primary key);
-           end if;
-           alter table supabase_migrations.schema_migrations
-             add column if not exists statements text[],
-             add column if not exists name text;
-         end
-         $$"
-        .into()
-    }
-
-    fn get_applied_migrations_query(_: &str) -> String {
-        APPLIED.into()
-    }
-}
-
-/// The CLI keeps statements split at `;` and trimmed; this is what both keep.
-fn squeeze(sql: &str) -> String {
-    sql.chars().filter(|c| !c.is_whitespace() && *c != ';').collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -427,14 +304,5 @@ mod tests {
         let set = set(&["20260102000000_second.sql", "20260101000000_first.sql"]).unwrap();
         let names: Vec<_> = set.files.iter().map(|file| file.migration.name()).collect();
         assert_eq!(names, ["first", "second"]);
-    }
-
-    #[test]
-    fn statements_split_by_the_cli_are_the_same_text() {
-        assert_eq!(
-            squeeze("create table a ();\n\ninsert into b;\n"),
-            squeeze("create table a ()insert into b")
-        );
-        assert_ne!(squeeze("select 1"), squeeze("select 2"));
     }
 }
