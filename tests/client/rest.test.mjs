@@ -184,6 +184,15 @@ describe('embedding', () => {
   test('an unknown relation and an ambiguous one are told apart', async () => {
     const unknown = await anon.from('rest_projects').select('rest_nope(*)')
     assert.deepEqual([unknown.status, unknown.error.code], [400, 'PGRST200'])
+    await sql(stack, 'alter table public.rest_projects add second_id int constraint rest_second references public.rest_clients')
+    const several = await until(async () => {
+      const answer = await anon.from('rest_projects').select('rest_clients(*)')
+      return answer.error && answer
+    }, 'the second way')
+    assert.deepEqual([several.status, several.error.code, several.error.details.length], [300, 'PGRST201', 2])
+    must(await anon.from('rest_projects').select('rest_clients!rest_second(*)'))
+    await sql(stack, 'alter table public.rest_projects drop column second_id')
+    await until(async () => !(await anon.from('rest_projects').select('rest_clients(*)')).error, 'the one way left')
   })
 })
 
