@@ -1,7 +1,7 @@
 -- Who sees what.
 begin;
 \ir support/desk.psql
-select plan(48);
+select plan(50);
 select pg_temp.available('anna', 1);
 
 select pg_temp.act_as('carla');
@@ -90,6 +90,13 @@ select is(status, 'busy', '... himself') from public.support_agents where user_i
 update public.support_agents set status = 'busy';
 select pg_temp.act_as('nobody');
 select is(status, 'offline', '... and no other') from public.support_agents where user_id = pg_temp.person('albert');
+
+select pg_temp.act_as('anna');
+select is((select count(*) from public.support_agents), 3::bigint, 'agents see each other');
+select pg_temp.act_as('mary');
+update public.support_agents set is_accepting_tickets = false where user_id = pg_temp.person('albert');
+select is(is_accepting_tickets, false, 'a manager says for others') from public.support_agents where user_id = pg_temp.person('albert');
+update public.support_agents set is_accepting_tickets = true where user_id = pg_temp.person('albert');
 
 -- profiles
 select pg_temp.act_as('carla');
