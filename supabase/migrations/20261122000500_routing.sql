@@ -306,7 +306,6 @@ begin
     from chat.queue as q
     join public.chat_sessions as s on s.id = q.session_id
     where q.left_at is null
-      and chat.is_open(s.status)
       -- one statement may end many: a row that ended is served no more, though its place is still to be closed
       and s.agent_id is null
       and chat.is_open(s.status)
