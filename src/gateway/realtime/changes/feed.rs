@@ -23,7 +23,8 @@ use super::{
     slot::{self, Node},
     stream::{Stream, StreamError, Streamed},
     table::{Access, Deleted, Table},
-    visibility::{Answer, Asker, Question},
+    verdict::{Asked, Verdict, Verdicts},
+    visibility::{Asker, Question},
 };
 use crate::{
     db::{Database, session::Failure},
@@ -387,7 +388,7 @@ impl Feed {
                 let listener = &subscription.listener;
                 let outcome = self
                     .known(due)
-                    .map(|(table, access)| verdicts.of(at, table, access, streamed));
+                    .map(|(table, access)| verdicts.of(at, table, access, streamed.change.kind));
                 let shown = match outcome {
                     // The table or the role is gone: nobody is left who could have the right.
                     None | Some(Verdict::Hidden) => continue,
@@ -459,48 +460,4 @@ struct Event<'a> {
     subscription: &'a Subscription,
     error: Option<&'static str>,
     ids: Vec<u32>,
-}
-
-/// By the place among the due: the question's number, and the row's place in it.
-type Asked = HashMap<usize, (usize, usize)>;
-
-/// What Postgres said.
-struct Verdicts {
-    asked: Asked,
-    answers: Vec<Answer>,
-}
-
-enum Verdict<'a> {
-    Visible,
-    Hidden,
-    Failed(&'a str),
-    TooSlow,
-    /// Told as an event without the row.
-    Error(&'static str),
-}
-
-impl Verdicts {
-    fn of(&self, at: usize, table: &Table, access: &Access, streamed: &Streamed) -> Verdict<'_> {
-        let key_readable = table.primary_key.iter().all(|position| access.columns[*position]);
-        let nothing_readable = !access.columns.contains(&true);
-        if streamed.change.kind != Kind::Delete {
-            if nothing_readable || !key_readable {
-                return Verdict::Error("Error 401: Unauthorized");
-            }
-            if access.by_key.is_some() && table.primary_key.is_empty() {
-                return Verdict::Error("Error 400: Bad Request, no primary key");
-            }
-        } else if nothing_readable {
-            return Verdict::Hidden;
-        }
-        let Some((number, place)) = self.asked.get(&at) else {
-            return Verdict::Visible;
-        };
-        match &self.answers[*number] {
-            Answer::Visible(rows) if rows.contains(place) => Verdict::Visible,
-            Answer::Visible(_) => Verdict::Hidden,
-            Answer::Failed(reason) => Verdict::Failed(reason),
-            Answer::TooSlow => Verdict::TooSlow,
-        }
-    }
 }

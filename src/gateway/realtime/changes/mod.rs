@@ -10,7 +10,7 @@
 //! - [`subscribe`] from a join's parameters to subscriptions; [`registry`] who is subscribed; [`filter`] to which rows
 //! - [`table`] what a table is and what each role may read of it; [`visibility`] which rows an identity may see
 //! - [`record`] and [`encode`] the event; [`types`] how values look
-//! - [`feed`] the one loop through all of it
+//! - [`verdict`] what becomes of a change for one subscriber; [`feed`] the one loop through all of it
 
 use std::{sync::Arc, time::Duration};
 
@@ -40,6 +40,7 @@ mod stream;
 mod subscribe;
 mod table;
 mod types;
+mod verdict;
 mod visibility;
 
 /// How long a join waits for the stream; the client gives up after ten seconds.

@@ -110,13 +110,13 @@ impl Table {
             .filter(|column| column.identity)
             .map(|column| column.name.as_str())
             .collect();
-        let row: Option<(Vec<String>, bool, Vec<String>, Vec<String>, bool)> =
-            sqlx::query_as(include_str!("../../../../sql/gateway/realtime_access.sql"))
-                .bind(Oid(self.relation.oid))
-                .bind(role)
-                .bind(&carried)
-                .fetch_optional(pool)
-                .await?;
+        type Columns = (Vec<String>, bool, Vec<String>, Vec<String>, bool);
+        let row: Option<Columns> = sqlx::query_as(include_str!("../../../../sql/gateway/realtime_access.sql"))
+            .bind(Oid(self.relation.oid))
+            .bind(role)
+            .bind(&carried)
+            .fetch_optional(pool)
+            .await?;
         let access = row.map(|(columns, restricted, permissive, restrictive, needs_more)| {
             let rules = Rules {
                 columns,

@@ -1,0 +1,61 @@
+//! What becomes of a change for one subscriber: what Postgres answered, and what needed no question.
+
+use std::collections::HashMap;
+
+use super::{
+    pgoutput::Kind,
+    table::{Access, Table},
+    visibility::Answer,
+};
+
+/// By the place among the due: the question's number, and the row's place in it.
+pub type Asked = HashMap<usize, (usize, usize)>;
+
+/// What Postgres said.
+pub struct Verdicts {
+    /// Who was asked what.
+    pub asked: Asked,
+    /// The answers, by the question's number.
+    pub answers: Vec<Answer>,
+}
+
+/// Whether a change is shown to a subscriber.
+pub enum Verdict<'a> {
+    /// It is.
+    Visible,
+    /// It is not.
+    Hidden,
+    /// His role, claims or policies failed, with Postgres' words.
+    Failed(&'a str),
+    /// His policies take too long.
+    TooSlow,
+    /// Told as an event without the row.
+    Error(&'static str),
+}
+
+impl Verdicts {
+    /// The verdict on one of the due.
+    pub fn of(&self, at: usize, table: &Table, access: &Access, kind: Kind) -> Verdict<'_> {
+        let key_readable = table.primary_key.iter().all(|position| access.columns[*position]);
+        let nothing_readable = !access.columns.contains(&true);
+        if kind != Kind::Delete {
+            if nothing_readable || !key_readable {
+                return Verdict::Error("Error 401: Unauthorized");
+            }
+            if access.by_key.is_some() && table.primary_key.is_empty() {
+                return Verdict::Error("Error 400: Bad Request, no primary key");
+            }
+        } else if nothing_readable {
+            return Verdict::Hidden;
+        }
+        let Some((number, place)) = self.asked.get(&at) else {
+            return Verdict::Visible;
+        };
+        match &self.answers[*number] {
+            Answer::Visible(rows) if rows.contains(place) => Verdict::Visible,
+            Answer::Visible(_) => Verdict::Hidden,
+            Answer::Failed(reason) => Verdict::Failed(reason),
+            Answer::TooSlow => Verdict::TooSlow,
+        }
+    }
+}
