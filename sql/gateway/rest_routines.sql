@@ -1,5 +1,6 @@
 -- Which functions of these schemas can be called or describe a relationship, and how.
 select json_build_object(
+  'oid', p.oid::int8,
   'schema', n.nspname,
   'name', p.proname,
   'description', pg_catalog.obj_description(p.oid, 'pg_proc'),

@@ -82,6 +82,8 @@ pub struct Args {
     )]
     migrations_dir: Option<PathBuf>,
     #[command(flatten)]
+    auth: gateway::auth::Settings,
+    #[command(flatten)]
     database: DatabaseArgs,
     #[command(flatten)]
     keys: KeyArgs,
@@ -128,6 +130,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             services: args.services,
             public_url: args.public_url,
             keys,
+            auth: args.auth,
             files: data.files()?,
             worker: (!args.no_worker).then_some(args.worker),
         };
@@ -204,6 +207,7 @@ struct Api {
     services: Vec<Service>,
     public_url: Option<Url>,
     keys: Keys,
+    auth: gateway::auth::Settings,
     /// Where uploaded files are kept.
     files: PathBuf,
     /// `None` where the worker runs elsewhere.
@@ -241,7 +245,7 @@ impl Api {
         };
         let with = |service| self.services.contains(&service);
         let services = Services {
-            auth: with(Service::Auth).then(gateway::auth::Settings::default),
+            auth: with(Service::Auth).then_some(self.auth),
             rest: with(Service::Rest).then(gateway::rest::Settings::default),
             realtime: with(Service::Realtime).then(gateway::realtime::Settings::default),
             storage: with(Service::Storage).then(|| gateway::storage::Settings::in_folder(self.files)),

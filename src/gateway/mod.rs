@@ -72,7 +72,8 @@ pub async fn router(context: Context, services: Services) -> anyhow::Result<Rout
         api = api.nest("/auth/v1", auth::router(context.clone(), settings).await?);
     }
     if let Some(settings) = services.rest {
-        api = api.nest("/rest/v1", rest::router(context.clone(), settings).await?);
+        // As a service, because `/rest/v1/` is a resource of its own.
+        api = api.nest_service("/rest/v1", rest::router(context.clone(), settings).await?);
     }
     if let Some(settings) = services.storage {
         api = api.nest("/storage/v1", storage::router(context.clone(), settings).await?);

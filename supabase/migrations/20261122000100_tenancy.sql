@@ -49,11 +49,6 @@ begin
     revoke all on public.support_agents from anon, authenticated;
     grant select, update (status, is_accepting_tickets) on public.support_agents to authenticated;
     grant all on public.support_agents to service_role;
-    -- Customers see no row: the portal then leaves the choice of an agent to the database.
-    create policy "Agents see themselves"
-      on public.support_agents for select
-      to authenticated
-      using (user_id = (select auth.uid()));
     create policy "Agents say whether they are available"
       on public.support_agents for update
       to authenticated
@@ -226,7 +221,9 @@ do $$
 begin
   if exists (
     select from pg_policies as p
-    where p.schemaname = 'public' and p.tablename = 'support_agents' and p.policyname = 'Agents see themselves'
+    where p.schemaname = 'public'
+      and p.tablename = 'support_agents'
+      and p.policyname = 'Agents say whether they are available'
   ) then
     create policy "Staff see agents"
       on public.support_agents for select

@@ -144,12 +144,14 @@ set search_path = ''
 as $$
 declare
   caller uuid := auth.uid();
+  leads boolean;
   kept public.chat_sessions := old;
 begin
   if not row_security_active('public.chat_sessions') then
     return new;
   end if;
 
+  leads := (chat.leads_all_tenants() or old.tenant_id = chat.led_tenant()) is true;
   if caller = old.customer_id then
     if chat.is_open(old.status) and not chat.is_open(new.status) then
       -- who leaves before an agent wrote anything was not served
@@ -160,12 +162,14 @@ begin
       kept.feedback_comment := left(new.feedback_comment, 4000);
     end if;
 
-  elsif caller = old.agent_id or (chat.leads_all_tenants() or old.tenant_id = chat.led_tenant()) is true then
+  elsif caller = old.agent_id or leads then
     kept.tags := new.tags;
     kept.metadata := new.metadata;
     if chat.is_open(old.status) then
       if not chat.is_open(new.status) then
         kept.status := 'ended';
+      elsif new.agent_id <> old.agent_id and not leads then
+        perform chat.request_handover(old.id, new.agent_id);  -- leaves his sight: see there
       elsif new.agent_id is distinct from old.agent_id then
         kept.agent_id := new.agent_id;
       else

@@ -117,7 +117,7 @@ security definer
 set search_path = ''
 as $$
 declare
-  session_status text;
+  session record;
 begin
   update public.chat_sessions as s
   set messages_count = s.messages_count + 1,
@@ -132,7 +132,7 @@ begin
       end,
       updated_at = now()
   where s.id = new.session_id
-  returning s.status into session_status;
+  returning s.status, s.ended_at into session;
 
   update public.chat_typing_indicators as t
   set is_typing = false,
@@ -141,7 +141,8 @@ begin
     and t.user_id = new.sender_id
     and t.is_typing;
 
-  if new.sender_type = 'customer' and not chat.is_open(session_status) then
+  -- written after the end; what was written before it and comes now is history
+  if new.sender_type = 'customer' and not chat.is_open(session.status) and new.created_at > session.ended_at then
     perform chat.answer_late_message(new.session_id);
   end if;
   return null;

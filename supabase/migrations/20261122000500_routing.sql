@@ -306,6 +306,10 @@ begin
     from chat.queue as q
     join public.chat_sessions as s on s.id = q.session_id
     where q.left_at is null
+      and chat.is_open(s.status)
+      -- one statement may end many: a row that ended is served no more, though its place is still to be closed
+      and s.agent_id is null
+      and chat.is_open(s.status)
       and case
         when agent is not null then chat.may_serve(agent, s.id, s.tenant_id, s.customer_id)
         else exists (
@@ -701,7 +705,7 @@ begin
       perform chat.assign_next();
     end if;
 
-  elsif new.agent_id is distinct from old.agent_id then
+  elsif chat.is_open(new.status) and new.agent_id is distinct from old.agent_id then
     if actor in ('agent', 'lead')
       and new.agent_id <> caller
       and not exists (select from public.support_agents as a where a.user_id = new.agent_id)
@@ -852,48 +856,72 @@ from auth.users as u
 join public.support_agents as a on a.user_id = u.id
 on conflict (user_id) do nothing;
 
--- An agent hands a session of his to a colleague; a lead any that he leads. An update by the portal cannot: the row
--- leaves the agent's sight, and policies forbid that.
-create function public.transfer_chat(session_id uuid, to_agent uuid)
+-- Handing over.
+--
+-- Policies refuse an update that takes the row out of the caller's sight, and a session handed to a colleague leaves
+-- its agent's sight. So his update leaves a note (chat.reduce_update), and the session changes hands at its end.
+create table chat.handovers (
+  id bigint generated always as identity primary key,
+  session_id uuid not null references public.chat_sessions (id) on delete cascade,
+  from_agent uuid not null,
+  to_agent uuid not null,
+  requested_at timestamptz not null default clock_timestamp()
+);
+
+create index handovers_session on chat.handovers (session_id);
+alter table chat.handovers enable row level security;
+
+-- security definer, and asks for itself whether the session is the caller's.
+create function chat.request_handover(session uuid, to_agent uuid)
 returns void
 language plpgsql
 security definer
 set search_path = ''
 as $$
 declare
-  session public.chat_sessions;
+  handed public.chat_sessions;
 begin
   select *
-  into session
+  into handed
   from public.chat_sessions as s
-  where s.id = transfer_chat.session_id
-  for no key update;
-
-  if session.id is null
-    or auth.role() is distinct from 'service_role'
-    and (
-      session.agent_id = auth.uid()
-      or chat.leads_all_tenants()
-      or session.tenant_id = chat.led_tenant()
-    ) is not true
-  then
-    raise exception 'no session % of yours', transfer_chat.session_id using errcode = 'no_data_found';
-  end if;
-  if not chat.is_open(session.status) then
-    raise exception 'session % is closed', transfer_chat.session_id using errcode = 'object_not_in_prerequisite_state';
+  where s.id = session
+    and s.agent_id = auth.uid()
+    and s.status = 'active';
+  if not found then
+    return;
   end if;
   if not exists (select from public.support_agents as a where a.user_id = to_agent)
-    or not chat.may_serve(to_agent, session.id, session.tenant_id, session.customer_id)
+    or not chat.may_serve(to_agent, handed.id, handed.tenant_id, handed.customer_id)
   then
     raise exception 'agent % does not serve this session', to_agent using errcode = 'check_violation';
   end if;
 
-  update public.chat_sessions as s
-  set agent_id = to_agent
-  where s.id = session.id;
+  insert into chat.handovers (session_id, from_agent, to_agent)
+  values (session, handed.agent_id, to_agent);
 end
 $$;
 
+create function chat.hand_over()
+returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+  update public.chat_sessions as s
+  set agent_id = new.to_agent
+  where s.id = new.session_id
+    and s.agent_id = new.from_agent
+    and s.status = 'active';
+  return null;
+end
+$$;
+
+create constraint trigger handovers_hand_over
+  after insert on chat.handovers
+  deferrable initially deferred
+  for each row
+  execute function chat.hand_over();
+
 revoke execute on all functions in schema chat from public;
-revoke execute on function public.transfer_chat(uuid, uuid) from public, anon;
-grant execute on function public.transfer_chat(uuid, uuid) to authenticated, service_role;
+grant execute on function chat.request_handover(uuid, uuid) to authenticated;

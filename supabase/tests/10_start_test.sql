@@ -11,7 +11,7 @@ select is(customer_id, pg_temp.person('carla'), 'the caller owns the session') f
 select is(status, 'active', 'with a free seat the returned row says active') from first_start;
 select is(agent_id, pg_temp.person('anna'), '... and names the agent') from first_start;
 select is(customer_name::text, 'Carla', 'a known user has the name of his account') from first_start;
-select is(customer_email::text, 'carla@example.com', '... and its address') from first_start;
+select is(customer_email::text, 'carla@desk.test', '... and its address') from first_start;
 select is(metadata #>> '{given,name}', 'Guest User', '... what he sent is kept beside') from first_start;
 select matches(session_number::text, '^CHAT-\d{8}$', 'the number has the usual form') from first_start;
 

@@ -1,7 +1,7 @@
 -- Who is served, by whom, and when.
 begin;
 \ir support/desk.psql
-select plan(32);
+select plan(37);
 
 create function pg_temp.start_as(who text) returns uuid
 language plpgsql
@@ -95,15 +95,26 @@ update chat.agents set capacity = 2 where user_id = pg_temp.person('albert');
 select is(chat.assign_next(), (select id from started where who = 'conrad again'), '... but for another');
 
 -- a session changes hands
+create function pg_temp.hand_over(whose text, to_whom text) returns void
+language plpgsql
+as $$
+begin
+  update public.chat_sessions set agent_id = pg_temp.person(to_whom), status = 'active'
+  where id = (select id from started where who = whose);
+  perform pg_temp.settle();
+end
+$$;
+
 select pg_temp.act_as('anna');
-select throws_ok(
-  $$ select public.transfer_chat((select id from started where who = 'mary'), pg_temp.person('anna')) $$,
-  'P0002', null, 'an agent cannot take what is another''s');
-select throws_ok(
-  $$ select public.transfer_chat((select id from started where who = 'root'), pg_temp.person('albert')) $$,
-  '23514', null, 'a transfer needs a free seat');
+select lives_ok($$ select pg_temp.hand_over('mary', 'anna') $$, 'an agent''s hand reaches no colleague''s chat');
+select throws_ok($$ select pg_temp.hand_over('root', 'albert') $$, '23514', null, 'handing over needs a free seat');
+select throws_ok($$ select pg_temp.hand_over('root', 'carla') $$, '23514', null, '... and an agent');
+select pg_temp.act_as('nobody');
+select is((select pg_temp.agent_of(id) from started where who = 'mary'), 'albert', '... so far nothing has changed hands');
 select pg_temp.act_as('albert');
-select public.transfer_chat((select id from started where who = 'mary'), pg_temp.person('anna'));
+select pg_temp.hand_over('mary', 'anna');
+select is_empty($$ select from public.chat_sessions where id = (select id from started where who = 'mary') $$,
+  'what is handed on is out of sight');
 select pg_temp.act_as('nobody');
 select is((select pg_temp.agent_of(id) from started where who = 'mary'), 'anna', 'an agent hands his session on');
 
@@ -125,6 +136,17 @@ insert into started values ('max of beta', pg_temp.start_as('max of beta'));
 select is((select pg_temp.agent_of(id) from started where who = 'max of beta'), 'agnes of beta',
   '... and his own without regard to the others'' line');
 
+-- a session deleted gives its seat up; what one statement ends it does not serve again
+insert into started values ('celia again', pg_temp.start_as('celia'));
+update chat.agents set capacity = 1 where user_id = pg_temp.person('agnes of beta');
+delete from public.chat_sessions where agent_id = pg_temp.person('agnes of beta');
+select is(load, 0, 'a session deleted gives its seat up') from chat.agents where user_id = pg_temp.person('agnes of beta');
+update public.support_agents set status = 'available' where user_id = pg_temp.person('albert');
+update public.chat_sessions set status = 'ended' where agent_id = pg_temp.person('albert') or status = 'waiting';
+select is_empty(
+  $$ select from public.chat_sessions where agent_id = pg_temp.person('albert') and status = 'active' $$,
+  'what one statement ends it does not serve again');
+
 -- whatever happened: seats and sessions agree
 select is_empty(
   $$ select a.user_id from chat.agents a
@@ -137,6 +159,8 @@ select is_empty(
 select is(chat.reconcile(), 0::bigint, 'nothing is to be set right');
 
 -- what is wrong is set right
+update public.support_agents set status = 'offline';
+select pg_temp.start_as('carla');
 update chat.agents set load = 0 where user_id = pg_temp.person('mary');
 set local session_replication_role = replica;
 delete from chat.queue where left_at is null;

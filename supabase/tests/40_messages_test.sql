@@ -1,7 +1,7 @@
 -- What is said, by whom, and when.
 begin;
 \ir support/desk.psql
-select plan(36);
+select plan(37);
 create temporary table s (name text primary key, id uuid) on commit drop;
 grant all on s to public;
 
@@ -84,6 +84,12 @@ select lives_ok($$ select pg_temp.say((select id from s), 'next week') $$, 'word
 select is(message, 'This chat is closed. Please start a new one to reach us.', '... and answered')
 from public.chat_messages order by seq desc limit 1;
 select is(status::text, 'ended', '... and reopen nothing') from public.chat_sessions;
+
+select pg_temp.act_as('service_role');
+insert into public.chat_messages (session_id, sender_id, sender_type, message, created_at)
+select id, pg_temp.person('carla'), 'customer', 'from the archive', '2001-01-01' from s;
+select is(count(*), 2::bigint, 'history brought in is not answered')
+from public.chat_messages where created_at > now() and sender_type = 'system';
 
 -- strangers
 select pg_temp.act_as('conrad');

@@ -1,7 +1,7 @@
 -- Who sees what.
 begin;
 \ir support/desk.psql
-select plan(48);
+select plan(50);
 select pg_temp.available('anna', 1);
 
 select pg_temp.act_as('carla');
@@ -91,18 +91,25 @@ update public.support_agents set status = 'busy';
 select pg_temp.act_as('nobody');
 select is(status, 'offline', '... and no other') from public.support_agents where user_id = pg_temp.person('albert');
 
+select pg_temp.act_as('anna');
+select is((select count(*) from public.support_agents), 3::bigint, 'agents see each other');
+select pg_temp.act_as('mary');
+update public.support_agents set is_accepting_tickets = false where user_id = pg_temp.person('albert');
+select is(is_accepting_tickets, false, 'a manager says for others') from public.support_agents where user_id = pg_temp.person('albert');
+update public.support_agents set is_accepting_tickets = true where user_id = pg_temp.person('albert');
+
 -- profiles
 select pg_temp.act_as('carla');
 select results_eq(
   'select full_name, email::text from public.chat_users order by 1',
-  $$ values ('Anna', null), ('Carla', 'carla@example.com') $$,
+  $$ values ('Anna', null), ('Carla', 'carla@desk.test') $$,
   'a customer sees himself and his agent, without address');
 select pg_temp.act_as('conrad');
 select is((select email from public.chat_users where id = pg_temp.person('albert')), null, '... so does another');
 select pg_temp.act_as('celia');
 select results_eq('select full_name from public.chat_users', array['Celia'], 'who has no chat sees himself');
 select pg_temp.act_as('albert');
-select is((select email::text from public.chat_users where id = pg_temp.person('conrad')), 'conrad@example.com', 'staff see addresses');
+select is((select email::text from public.chat_users where id = pg_temp.person('conrad')), 'conrad@desk.test', 'staff see addresses');
 select pg_temp.act_as('agnes of beta');
 select is_empty($$ select from public.chat_users where id = pg_temp.person('carla') $$, '... of their tenant');
 select pg_temp.act_as('service_role');

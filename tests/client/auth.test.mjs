@@ -738,3 +738,28 @@ describe('the wire', () => {
     assert.deepEqual(rows.map(({ action }) => action), ['login', 'user_signedup', 'logout'])
   })
 })
+
+describe('an instance with other settings', () => {
+  let closed
+  before(async () => {
+    const args = ['--auth-signup', 'false', '--auth-token-lifetime', '60', '--auth-min-password-length', '10']
+    closed = await start({ args: [...args, '--site-url', 'https://shop.example', '--redirect-url', 'app://chat/**'] })
+  })
+  after(() => closed?.stop())
+
+  test('takes nobody in but by the service key', async () => {
+    const { auth } = client(closed)
+    refused(await auth.signUp({ email: address(), password: 'long enough' }), 422, 'signup_disabled')
+    refused(await auth.signInAnonymously(), 422, 'signup_disabled')
+    const { admin } = client(closed, closed.serviceKey).auth
+    const email = address()
+    refused(await admin.createUser({ email, password: 'too short' }), 422, 'weak_password')
+    must(await admin.createUser({ email, password: 'long enough', email_confirm: true }))
+    const { session } = must(await auth.signInWithPassword({ email, password: 'long enough' }))
+    assert.equal(session.expires_in, 60)
+    const leadsTo = async (redirectTo) =>
+      must(await admin.generateLink({ type: 'magiclink', email, options: { redirectTo } })).properties.redirect_to
+    assert.equal(await leadsTo('app://chat/42'), 'app://chat/42')
+    assert.equal(await leadsTo('https://evil.example/'), 'https://shop.example/')
+  })
+})

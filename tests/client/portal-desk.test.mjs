@@ -70,7 +70,7 @@ test('an agent hands a chat over, and it goes on with the other', async () => {
   const colleague = await agent(stack)
   const heard = []
   await customer.portal.subscribeToMessages(session.id, (message) => heard.push(message))
-  must(await support.portal.assign(session.id, colleague.id))
+  must(await support.client.rpc('transfer_chat', { session_id: session.id, to_agent: colleague.id }))
   const row = await stored(stack, session.id)
   assert.equal(row.agent_id, colleague.id)
   assert.equal(row.status, 'active')

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { after, before, beforeEach, test } from 'node:test'
 
-import { anonymous, conversation, ears, emptyDesk, stored, visitor } from './portal.mjs'
+import { agent, anonymous, conversation, ears, emptyDesk, stored, visitor } from './portal.mjs'
 import { client, must, sql, start } from './support.mjs'
 
 let stack
@@ -133,8 +133,8 @@ test('typing shows nobody but oneself', async () => {
 test('outsiders hear nothing, however widely they listen', async () => {
   const { support, customer, session } = await conversation(stack)
   const stranger = await visitor(stack)
-  const listeners = [
-    await ears(stack, stranger.client),
+  const listener = await ears(stack, stranger.client)
+  const nameless = [
     await ears(stack, anonymous(stack).client),
     await ears(stack, client(stack, stack.publishableKey)),
   ]
@@ -146,7 +146,13 @@ test('outsiders hear nothing, however widely they listen', async () => {
   await customer.portal.endSession(session.id, 5)
   // rows that go for good are events too
   await sql(stack, 'delete from public.chat_typing_indicators where session_id = $1', [session.id])
-  for (const listener of listeners) assert.deepEqual(await listener.silence(), [])
+  assert.deepEqual(await listener.silence(), [])
+  // who may not read a table at all is told, as on Supabase, that he is not told
+  for (const { silence } of nameless) {
+    for (const { new: row, old, errors } of await silence()) {
+      assert.deepEqual({ row, old, errors }, { row: {}, old: {}, errors: ['Error 401: Unauthorized'] })
+    }
+  }
   const heard = await friend.silence()
   assert.ok(heard.some(({ table, new: row }) => table === 'chat_messages' && row.message === 'between us'))
   assert.ok(heard.some(({ table }) => table === 'chat_typing_indicators'))
@@ -211,4 +217,9 @@ test('a user can be deleted, and his chat remains without him', async () => {
     [session.id],
   )
   assert.deepEqual(message, { sender_id: null, sender_type: 'customer' })
+
+  // and the desk goes on
+  await agent(stack)
+  const next = await visitor(stack)
+  assert.equal((await next.portal.startChatSession()).status, 'active')
 })

@@ -147,6 +147,8 @@ test('a second chat of the same customer takes the place of the first', async ()
   assert.equal(second.status, 'active')
   assert.equal(second.agent_id, first.agent_id, 'the agent goes along')
   assert.equal((await stored(stack, first.id)).status, 'ended')
+  const [carried] = spoken(await customer.portal.getMessages(second.id))
+  assert.equal(carried.message, 'before the reload', 'what nobody answered goes along')
   const open = await sql(
     stack,
     `select id from public.chat_sessions where customer_id = $1 and status in ('waiting', 'active')`,

@@ -203,7 +203,7 @@ test('a large file passes through and its parts can be asked for', async () => {
 })
 
 test('policies decide who writes, reads, lists, signs, changes and deletes', async () => {
-  const { bucket, files, at } = await room()
+  const { bucket, files, at, participant } = await room()
   must(await files.upload(at('own.txt'), 'own'))
   const violation = 'new row violates row-level security policy'
   for (const each of [anon, someone().client]) {
@@ -225,6 +225,18 @@ test('policies decide who writes, reads, lists, signs, changes and deletes', asy
     await refused(others.move(at('own.txt'), at('moved.txt')), 'NoSuchKey')
     await refused(others.copy(at('own.txt'), at('copied.txt')), 'NoSuchKey')
     assert.deepEqual(must(await others.remove([at('own.txt')])), [])
+  }
+  for (const [path, bearer, code] of [
+    ['authenticated', participant.bearer, undefined],
+    ['authenticated', someone().bearer, 'NoSuchKey'],
+    ['authenticated', 'nonsense', 'AccessDenied'],
+    ['info/authenticated', someone().bearer, 'NoSuchKey'],
+    ['public', participant.bearer, 'NoSuchBucket'],
+  ]) {
+    const answer = await fetch(address(`/object/${path}/${bucket}/${at('own.txt')}`), { headers: { Authorization: `Bearer ${bearer}` } })
+    const content = await answer.text()
+    if (code) assert.equal(JSON.parse(content).code, code, path)
+    else assert.equal(content, 'own')
   }
   await refused(files.upload(`${randomUUID()}/x`, 'x'), 'AccessDenied', violation)
   await refused(files.upload('x', 'x'), 'AccessDenied', violation)
@@ -263,15 +275,30 @@ test('a key is taken once, replaced on request, and old bytes go', async () => {
 
 test('of uploads to one key at once exactly one wins', async () => {
   const { bucket, files, at } = await room()
-  const bodies = Array.from({ length: 12 }, (_, index) => `${index}`.repeat(50_000))
-  const outcomes = await Promise.all(bodies.map((body) => files.upload(at('race'), body)))
-  const winners = outcomes.flatMap(({ error }, index) => (error ? [] : [index]))
-  assert.equal(winners.length, 1)
+  // all have been permitted and are under way before the first ends
+  const together = async (options) => {
+    const begun = async () => (await sql(stack, 'select version from storage.blobs_to_delete')).length === 6
+    let gate
+    const bodies = Array.from({ length: 6 }, (_, index) =>
+      Readable.from(
+        (async function* () {
+          yield `${index}`
+          await (gate ??= until(begun, 'all uploads to begin'))
+          yield `${index}`.repeat(50_000)
+        })(),
+      ),
+    )
+    return Promise.all(bodies.map((body) => files.upload(at('race'), body, options)))
+  }
+  const outcomes = await together()
+  const [winner, ...others] = outcomes.flatMap(({ error }, index) => (error ? [] : [index]))
+  assert.deepEqual(others, [])
   for (const { error } of outcomes) assert.ok(!error || error.code === 'KeyAlreadyExists', error?.message)
-  assert.equal(await text(files.download(at('race'))), bodies[winners[0]])
-  const replaced = await Promise.all(bodies.map((body) => files.upload(at('race'), body, { upsert: true })))
-  for (const each of replaced) must(each)
-  assert.ok(bodies.includes(await text(files.download(at('race')))))
+  assert.equal(await text(files.download(at('race'))), `${winner}`.repeat(50_001))
+  await sweptUp()
+
+  for (const each of await together({ upsert: true })) must(each)
+  assert.match(await text(files.download(at('race'))), /^(\d)\1{50000}$/)
   assert.equal((await rows(bucket)).length, 1)
   await sweptUp()
 })
@@ -501,6 +528,19 @@ test('rows deleted by SQL take their bytes with them, and clients cannot', async
   assert.equal((await files.exists(at('a'))).data, false)
   // the next deletion through the API wakes the sweep
   must(await files.remove([at('a')]))
+  await sweptUp()
+})
+
+test('a bucket of thousands is emptied, and the sweep keeps up', async () => {
+  const { bucket } = await room()
+  await sql(
+    stack,
+    `insert into storage.objects (bucket_id, name, version)
+     select $1, 'folder/' || n, gen_random_uuid() from generate_series(1, 3000) n`,
+    [bucket],
+  )
+  must(await service.storage.emptyBucket(bucket))
+  assert.deepEqual(await rows(bucket), [])
   await sweptUp()
 })
 

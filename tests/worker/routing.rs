@@ -72,7 +72,7 @@ async fn many_tabs_of_one_customer_hold_one_seat() {
 async fn who_frees_a_seat_and_who_joins_the_line_never_miss_each_other() {
     let database = TestDatabase::new().await.database;
     let mut owner = desk::owner(&database).await;
-    desk::agents(&mut owner, 2, 3).await;
+    let agents = desk::agents(&mut owner, 3, 2).await;
     let customers = desk::users(&mut owner, 16).await;
 
     // every customer comes, writes and goes, again and again: seats are freed while others join the line
@@ -92,6 +92,19 @@ async fn who_frees_a_seat_and_who_joins_the_line_never_miss_each_other() {
             sqlx::Result::<()>::Ok(())
         });
     }
+    // one agent comes and goes
+    let agent = agents[0];
+    let mut coming_and_going = desk::owner(&database).await;
+    crowd.spawn(async move {
+        for status in ["away", "available"].repeat(20) {
+            sqlx::query("update public.support_agents set status = $1 where user_id = $2")
+                .bind(status)
+                .bind(agent)
+                .execute(&mut coming_and_going)
+                .await?;
+        }
+        Ok(())
+    });
     // meanwhile nobody is ever overloaded
     let mut watcher = desk::owner(&database).await;
     while !crowd.is_empty() {

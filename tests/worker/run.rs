@@ -1,8 +1,8 @@
 //! The worker as a whole.
 
-use sqlx::PgConnection;
+use sqlx::{PgConnection, postgres::PgListener};
 use switchboard::{
-    db::migrations::Migrations,
+    db::{Login, migrations::Migrations},
     health::Health,
     shutdown::Shutdown,
     worker::{self, Settings},
@@ -110,4 +110,32 @@ async fn a_notification_wakes_the_worker_also_after_its_connections_died() {
     .await;
     until("the worker is ready", async || worker.state() == Some(Ok(()))).await;
     worker.stop().await;
+}
+
+#[tokio::test]
+async fn the_database_tells_of_the_line_and_of_agents_but_of_no_message() {
+    let database = TestDatabase::new().await;
+    let mut owner = desk::owner(&database.database).await;
+    desk::agents(&mut owner, 1, 1).await;
+    let customers = desk::users(&mut owner, 2).await;
+    let mut listener = PgListener::connect_with(&database.pool(Login::Owner)).await.unwrap();
+    listener.listen("chat").await.unwrap();
+
+    let served = desk::start(&mut owner, customers[0]).await.unwrap();
+    desk::say(&mut owner, customers[0], served.id).await.unwrap();
+    desk::start(&mut owner, customers[1]).await.unwrap();
+    sqlx::query("update public.support_agents set status = 'available'")
+        .execute(&mut owner)
+        .await
+        .unwrap();
+    sqlx::query("select pg_notify('chat', 'the end')")
+        .execute(&mut owner)
+        .await
+        .unwrap();
+
+    let mut heard = Vec::new();
+    while heard.last().map(String::as_str) != Some("the end") {
+        heard.push(listener.recv().await.unwrap().payload().to_owned());
+    }
+    assert_eq!(heard, ["queue", "agents", "the end"]);
 }

@@ -133,10 +133,9 @@ impl Session {
         let mut space = ReadBuf::new(&mut space);
         let mut context = task::Context::from_waker(task::Waker::noop());
         // An idle server says nothing, apart from a changed setting or that it is about to end.
-        match Pin::new(&mut self.socket).poll_read(&mut context, &mut space) {
-            task::Poll::Pending => true,
-            task::Poll::Ready(_) => false,
-        }
+        Pin::new(&mut self.socket)
+            .poll_read(&mut context, &mut space)
+            .is_pending()
     }
 
     /// Runs the steps as one transaction and gives the rows of each; committed when this returns `Ok`.

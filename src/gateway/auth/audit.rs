@@ -10,7 +10,7 @@ use super::{
 };
 
 /// What was done.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub enum Action<'a> {
     Login,
     Logout,

@@ -21,7 +21,6 @@ use crate::gateway::{caller::Claims, keys::now};
 const ADMIN: &str = "service_role";
 
 /// A user whose token is valid and whose session, if the token names one, has not been ended.
-#[derive(Debug)]
 pub struct SignedIn {
     pub user: User,
     pub password_hash: Option<String>,

@@ -31,7 +31,8 @@ use super::{Context, keys::Keys};
 use crate::{db::Login, health::Part, shutdown::Shutdown};
 use error::Error;
 use password::Passwords;
-pub use redirect::Destinations;
+use redirect::Destinations;
+pub use settings::Settings;
 
 mod account;
 mod address;
@@ -48,6 +49,7 @@ mod pkce;
 mod redirect;
 mod request;
 mod session;
+mod settings;
 mod signup;
 mod token;
 mod user;
@@ -57,43 +59,6 @@ mod verify;
 const AUDIENCE: &str = "authenticated";
 /// A request that takes longer is answered without its result.
 const DEADLINE: Duration = Duration::from_secs(10);
-
-/// How the service behaves. The defaults are those of `supabase start`, but for anonymous sign-ins.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Whether people may sign up by themselves; without it only the service key creates users.
-    pub signup: bool,
-    /// Whether visitors may sign in without an address. On, unlike `supabase start`: most customers of a chat have
-    /// no account, and their rows need an owner.
-    pub anonymous: bool,
-    /// How long an access token is valid, in seconds.
-    pub token_lifetime: i64,
-    /// How long a spent refresh token may be presented again: two tabs, or an answer that was lost.
-    pub refresh_reuse_interval: Duration,
-    /// The shortest password accepted, in characters.
-    pub min_password_length: usize,
-    /// How long a one-time code is valid.
-    pub code_lifetime: Duration,
-    /// Where links may lead.
-    pub destinations: Destinations,
-    /// Connections to the database, at most.
-    pub max_connections: u32,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            signup: true,
-            anonymous: true,
-            token_lifetime: 3_600,
-            refresh_reuse_interval: Duration::from_secs(10),
-            min_password_length: 6,
-            code_lifetime: Duration::from_secs(3_600),
-            destinations: Destinations::default(),
-            max_connections: 10,
-        }
-    }
-}
 
 /// What every route is given.
 #[derive(Clone, Debug)]
@@ -105,6 +70,7 @@ struct Service {
     keys: Arc<Keys>,
     settings: Settings,
     passwords: Passwords,
+    destinations: Destinations,
     /// Who issues tokens: the service's own address.
     issuer: String,
 }
@@ -131,7 +97,7 @@ pub async fn router(context: Context, settings: Settings) -> anyhow::Result<Rout
         ("statement_timeout", "8s"),
     ]);
     let pool = PgPoolOptions::new()
-        .max_connections(settings.max_connections)
+        .max_connections(settings.connections)
         .acquire_timeout(Duration::from_secs(8))
         .connect_lazy_with(options);
     let part = context.health.part("auth");
@@ -140,6 +106,7 @@ pub async fn router(context: Context, settings: Settings) -> anyhow::Result<Rout
     let auth = Auth(Arc::new(Service {
         pool,
         keys: context.keys,
+        destinations: Destinations::new(settings.site_url.clone(), settings.redirect_urls.clone()),
         settings,
         passwords: Passwords::new().await.context("prepare to hash passwords")?,
         issuer: format!("{}/auth/v1", context.public_url),

@@ -1,7 +1,5 @@
 //! One-time codes: what a link or a mail carries to prove an address. Only a hash is kept.
 
-use std::time::Duration;
-
 use sha2::{Digest, Sha224};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -53,7 +51,6 @@ impl Purpose {
 }
 
 /// A code somebody was given.
-#[derive(Debug)]
 pub struct Code {
     /// What a person types.
     pub digits: String,
@@ -101,7 +98,7 @@ pub struct Redeemed {
     pub banned: bool,
 }
 
-/// Spends the code of this hash, if there is one for any of these purposes and it is no older than `lifetime`.
+/// Spends the code of this hash, if there is one for any of these purposes and it is no older than `lifetime` seconds.
 ///
 /// # Errors
 /// When the database fails.
@@ -109,13 +106,13 @@ pub async fn redeem(
     connection: &mut PgConnection,
     hash: &str,
     purposes: &[Purpose],
-    lifetime: Duration,
+    lifetime: u32,
 ) -> Result<Option<Redeemed>> {
     let kinds: Vec<&str> = purposes.iter().map(|purpose| purpose.kind()).collect();
     let found: Option<(Uuid, bool)> = sqlx::query_as(include_str!("../../../sql/gateway/auth_redeem_code.sql"))
         .bind(hash)
         .bind(kinds)
-        .bind(lifetime.as_secs_f64())
+        .bind(f64::from(lifetime))
         .fetch_optional(connection)
         .await
         .map_err(Error::database("Database error verifying user"))?;

@@ -10,14 +10,6 @@ pub struct Destinations {
     allowed: Vec<String>,
 }
 
-/// The site of a portal under development, and nothing else.
-impl Default for Destinations {
-    fn default() -> Self {
-        let site = Url::parse("http://127.0.0.1:3000").expect("an address");
-        Self::new(site, Vec::new())
-    }
-}
-
 impl Destinations {
     /// `site` is where to go when nothing else is asked for, or allowed.
     pub fn new(site: Url, allowed: Vec<String>) -> Self {

@@ -20,7 +20,7 @@ use super::{
 use crate::gateway::keys::now;
 
 /// How a user proved who he is; the claim `amr` says it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub enum Method<'a> {
     /// By the password of this hash.
     Password(&'a str),
@@ -41,7 +41,7 @@ impl Method<'_> {
 }
 
 /// The answer to every sign-in: tokens, and whose they are.
-#[derive(Debug, Serialize)]
+#[derive(Serialize)]
 pub struct Tokens {
     pub access_token: String,
     pub token_type: &'static str,

@@ -131,7 +131,7 @@ async fn by_refresh_token(auth: &Auth, origin: &Origin, shown: Shown) -> Result<
         sqlx::query_as(include_str!("../../../sql/gateway/auth_refresh.sql"))
             .bind(&presented)
             .bind(refresh_token())
-            .bind(auth.settings.refresh_reuse_interval.as_secs_f64())
+            .bind(f64::from(auth.settings.refresh_reuse))
             .bind(&origin.user_agent)
             .bind(&origin.ip)
             .fetch_one(&mut *transaction)

@@ -12,8 +12,8 @@ use super::{
 
 /// A statement that reads users: which ones, and in what order.
 macro_rules! select_users {
-    ($which:literal) => {
-        concat!(include_str!("../../../sql/gateway/auth_user.sql"), $which)
+    ($($which:tt)*) => {
+        concat!(include_str!("../../../sql/gateway/auth_user.sql"), $($which)*)
     };
 }
 
@@ -21,7 +21,7 @@ macro_rules! select_users {
 const FINDING: &str = "Database error finding user";
 
 /// A user. The fields are those of the wire, in its order.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct User {
     pub id: Uuid,
     pub aud: String,
@@ -76,7 +76,7 @@ pub struct User {
 }
 
 /// One way to be recognised.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 struct Identity {
     identity_id: Uuid,
     /// The provider's id of the user.
@@ -200,13 +200,7 @@ impl Page<'_> {
             where u.aud = $1
               and ($2 = '' or strpos(lower(u.email), lower($2)) > 0
                 or strpos(lower(u.raw_user_meta_data ->> 'full_name'), lower($2)) > 0)";
-        const READ: &str = select_users!(
-            "where u.aud = $1
-               and ($2 = '' or strpos(lower(u.email), lower($2)) > 0
-                 or strpos(lower(u.raw_user_meta_data ->> 'full_name'), lower($2)) > 0)
-             order by case when $3 then u.created_at end, case when not $3 then u.created_at end desc, u.id
-             limit $4 offset $5"
-        );
+        const READ: &str = select_users!(include_str!("../../../sql/gateway/auth_users_page.sql"));
         let failed = "Database error finding users";
         let total = sqlx::query_scalar(COUNT)
             .bind(self.audience)
@@ -228,7 +222,6 @@ impl Page<'_> {
 }
 
 /// A user to be created.
-#[derive(Debug)]
 pub struct NewUser {
     pub id: Uuid,
     pub audience: String,
@@ -302,7 +295,7 @@ impl NewUser {
 }
 
 /// What changes about a user; what is not given stays.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Change {
     pub role: Option<String>,
     pub email: Option<String>,

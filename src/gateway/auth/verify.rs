@@ -87,7 +87,6 @@ pub async fn follow(
 ) -> Result<Response> {
     let referer = headers.get(header::REFERER).and_then(|value| value.to_str().ok());
     let mut target = auth
-        .settings
         .destinations
         .choose([link.redirect_to.as_str()].into_iter().chain(referer));
     let outcome = sign_in(&auth, &origin, &link.token, &link.r#type, EXPIRED_LINK).await;

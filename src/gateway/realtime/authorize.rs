@@ -15,7 +15,7 @@ use super::{
 };
 use crate::db::{
     Database, Login,
-    session::{Failure, Pool, Step},
+    session::{Failure, Pool, Row, Step},
 };
 
 const SETTINGS: &str = include_str!("../../../sql/gateway/realtime_settings.sql");
@@ -70,8 +70,7 @@ impl Authorizer {
         let read = [broadcast, presence];
         let settings = Settings::new(&token.identity, topic);
         let outcome = self
-            .pool
-            .transaction(&[
+            .ask(&[
                 Step::new("begin", &[]),
                 Step::new(PROBE, &probe),
                 Step::new(SETTINGS, &settings.params()),
@@ -104,8 +103,7 @@ impl Authorizer {
         let settings = Settings::new(identity, topic);
         let write = [Some(topic.as_bytes()), Some(extension.name().as_bytes())];
         let outcome = self
-            .pool
-            .transaction(&[
+            .ask(&[
                 Step::new("begin", &[]),
                 Step::new(SETTINGS, &settings.params()),
                 Step::new(WRITE, &write).as_role(&identity.role),
@@ -116,6 +114,16 @@ impl Authorizer {
             Ok(_) => Ok(true),
             Err(failure) => refused(&failure).map(|()| false),
         }
+    }
+
+    /// Runs steps that begin and roll back; after a refusal the transaction is rolled back by itself.
+    async fn ask(&self, steps: &[Step<'_>]) -> Result<Vec<Vec<Row>>, Failure> {
+        let mut session = self.pool.session().await?;
+        let outcome = session.transaction(steps).await;
+        if outcome.as_ref().is_err_and(|failure| failure.refusal().is_some()) {
+            session.transaction(&[Step::new("rollback", &[])]).await?;
+        }
+        outcome
     }
 }
 

@@ -88,6 +88,8 @@ impl Version {
     pub fn read_text(self, text: &str) -> Result<Frame, Malformed> {
         let malformed = |_| Malformed("not a message of this version");
         let (join_ref, reference, topic, event, payload) = match self {
+            // An array would be read as the fields in their order.
+            Self::V1 if !text.starts_with('{') => return Err(Malformed("not a message of this version")),
             Self::V1 => {
                 let wire: WireV1 = serde_json::from_str(text).map_err(malformed)?;
                 (wire.join_ref, wire.reference, wire.topic, wire.event, wire.payload)
@@ -285,6 +287,7 @@ mod tests {
             assert_eq!((&*frame.topic, &*frame.event), ("realtime:a", "phx_join"));
             assert!(matches!(frame.payload, Payload::Json(json) if json.get() == r#"{"x":1}"#));
         }
+        assert!(Version::V1.read_text(r#"["t","e",{}]"#).is_err());
         for bad in ["", "{}", "[1,2]", r#"["6","7","t","e"]"#, "null", "[[[["] {
             assert!(Version::V1.read_text(bad).is_err(), "{bad}");
             assert!(Version::V2.read_text(bad).is_err(), "{bad}");

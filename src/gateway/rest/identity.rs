@@ -44,12 +44,9 @@ impl Identity {
             Value::String(role) => Some(role.clone()),
             other => Some(other.to_string()),
         });
-        let role = match role.or_else(|| settings.db_anon_role.clone()) {
-            Some(role) => role,
-            None => {
-                let error = Error::new(StatusCode::UNAUTHORIZED, "PGRST302", "Anonymous access is disabled");
-                return Err(error.header(header::WWW_AUTHENTICATE, "Bearer").into());
-            }
+        let Some(role) = role.or_else(|| settings.db_anon_role.clone()) else {
+            let error = Error::new(StatusCode::UNAUTHORIZED, "PGRST302", "Anonymous access is disabled");
+            return Err(error.header(header::WWW_AUTHENTICATE, "Bearer").into());
         };
         let shown = match &claims {
             Some(claims) if claims.role() == Some(&role) => claims.raw().to_owned(),

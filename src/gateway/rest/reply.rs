@@ -106,7 +106,7 @@ impl Reply<'_> {
             }
         };
         let is_write = !matches!(self.did, Did::Read | Did::Call { .. });
-        let has_body = status != StatusCode::NO_CONTENT && !(is_write && !returns_rows);
+        let has_body = status != StatusCode::NO_CONTENT && (returns_rows || !is_write);
 
         let mut response = Response::new(Body::empty());
         let headers = response.headers_mut();

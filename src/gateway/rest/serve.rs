@@ -10,7 +10,7 @@ use axum::{
 };
 use bytes::Bytes;
 
-pub use self::request::Incoming;
+pub use self::request::{Incoming, Work};
 use super::{
     catalog::watch::{Current, Snapshot},
     error::{Error, Result},

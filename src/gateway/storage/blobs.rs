@@ -165,10 +165,10 @@ impl Blobs {
     pub async fn delete(&self, version: Uuid) -> Result<()> {
         let location = location(version);
         match self.store.delete(&location).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
-            Err(error) => return Err(error.into()),
+            Ok(()) => Ok(()),
+            Err(object_store::Error::NotFound { .. }) => self.delete_staged(&location).await,
+            Err(error) => Err(error.into()),
         }
-        self.delete_staged(&location).await
     }
 
     /// The local store writes `<name>#<number>` and renames it when whole; killed in between, it leaves that file.

@@ -173,7 +173,7 @@ impl From<sqlx::Error> for Error {
             Some("P0001") => Self::invalid(message.to_owned()),
             Some("23505") => Self::KeyAlreadyExists,
             Some("23503") => Self::NoRelated,
-            Some("55P03") => Self::Locked,
+            Some("55P03" | "40P01" | "40001") => Self::Locked,
             Some("57014") => Self::DatabaseTimeout,
             Some("42703" | "42P01" | "42P17") => Self::BrokenPolicy(message.to_owned()),
             _ => Self::Database(error),

@@ -42,7 +42,7 @@ const CONNECTIONS: u32 = 10;
 /// How the service behaves.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The folder of uploaded files; made if missing.
+    /// The folder of uploaded files; made if missing. Several gateways on one database need one they all see.
     pub folder: PathBuf,
     /// The largest file in bytes; buckets may set less.
     pub file_size_limit: u64,
@@ -58,12 +58,6 @@ impl Settings {
             file_size_limit: 50 << 20,
             upload_url_lifetime: 7_200,
         }
-    }
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self::in_folder("storage")
     }
 }
 

@@ -3,13 +3,16 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::{TryStreamExt, stream};
 use uuid::Uuid;
 
 use super::{Storage, error::Result};
 use crate::{health::Part, shutdown::Shutdown};
 
-/// Blobs taken at once.
+/// Blobs taken in one transaction.
 const BATCH: i64 = 100;
+/// Blobs deleted at the same time.
+const AT_ONCE: usize = 8;
 /// How often to look without being told.
 const INTERVAL: Duration = Duration::from_secs(15);
 /// How soon to look again after a failure.
@@ -20,10 +23,13 @@ pub async fn run(storage: Arc<Storage>, shutdown: Shutdown, health: Part) {
     let mut failing = false;
     loop {
         let pause = match storage.sweep_blobs().await {
-            Ok(()) => {
+            Ok(swept) => {
                 health.ready();
                 failing = false;
-                INTERVAL
+                match swept {
+                    Swept::All => INTERVAL,
+                    Swept::Batch => Duration::ZERO,
+                }
             }
             Err(error) => {
                 if !failing {
@@ -35,6 +41,7 @@ pub async fn run(storage: Arc<Storage>, shutdown: Shutdown, health: Part) {
             }
         };
         tokio::select! {
+            biased;
             () = shutdown.started() => return,
             () = storage.sweep.notified(), if !failing => {}
             () = tokio::time::sleep(pause) => {}
@@ -42,28 +49,35 @@ pub async fn run(storage: Arc<Storage>, shutdown: Shutdown, health: Part) {
     }
 }
 
+/// Whether more blobs may be due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Swept {
+    /// None were left.
+    All,
+    /// A batch is done, another may wait.
+    Batch,
+}
+
 impl Storage {
-    /// Deletes every blob that is due. Other gateways skip the ones taken here.
-    ///
-    /// # Errors
-    /// When the database or the store fails; what was taken stays due.
-    pub async fn sweep_blobs(&self) -> Result<()> {
+    /// Deletes a batch of the blobs that are due. Other gateways skip the ones taken here; if the database or the
+    /// store fails, they stay due.
+    async fn sweep_blobs(&self) -> Result<Swept> {
         self.blobs.check().await?;
-        loop {
-            let mut transaction = self.pool.begin().await?;
-            let due: Vec<(String,)> = sqlx::query_as(include_str!("../../../sql/gateway/storage_take_blobs.sql"))
-                .bind(BATCH)
-                .fetch_all(&mut *transaction)
-                .await?;
-            if due.is_empty() {
-                return Ok(());
-            }
-            // Rows that SQL wrote may name versions of somebody else's making.
-            for version in due.iter().filter_map(|(version,)| Uuid::parse_str(version).ok()) {
-                self.blobs.delete(version).await?;
-            }
-            transaction.commit().await?;
+        let mut transaction = self.pool.begin().await?;
+        let due: Vec<(String,)> = sqlx::query_as(include_str!("../../../sql/gateway/storage_take_blobs.sql"))
+            .bind(BATCH)
+            .fetch_all(&mut *transaction)
+            .await?;
+        if due.is_empty() {
+            return Ok(Swept::All);
         }
+        // Rows that SQL wrote may name versions of somebody else's making.
+        let versions = due.iter().filter_map(|(version,)| Uuid::parse_str(version).ok());
+        stream::iter(versions.map(Ok))
+            .try_for_each_concurrent(AT_ONCE, |version| self.blobs.delete(version))
+            .await?;
+        transaction.commit().await?;
+        Ok(Swept::Batch)
     }
 }
 

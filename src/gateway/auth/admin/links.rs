@@ -121,10 +121,7 @@ pub async fn generate(
 
     let wanted = options.redirect_to.or(request.redirect_to);
     let referer = headers.get(header::REFERER).and_then(|value| value.to_str().ok());
-    let redirect_to = auth
-        .settings
-        .destinations
-        .choose(wanted.as_deref().into_iter().chain(referer));
+    let redirect_to = auth.destinations.choose(wanted.as_deref().into_iter().chain(referer));
     let mut action_link = Url::parse(&format!("{}/verify", auth.issuer)).map_err(Error::unexpected)?;
     action_link.query_pairs_mut().extend_pairs([
         ("token", code.hash.as_str()),

@@ -303,7 +303,6 @@ pub async fn delete(
 }
 
 /// The user whose id is in the path.
-#[derive(Debug)]
 pub struct Named(User);
 
 impl FromRequestParts<Auth> for Named {

@@ -54,8 +54,12 @@ pub struct Parts {
 pub struct Feed {
     parts: Parts,
     tables: HashMap<u32, Table>,
-    /// Up to where everything has been delivered; `None` when the slot has to be made anew.
-    position: Option<Lsn>,
+    /// Up to where everything has been delivered; zero leaves it to the slot.
+    position: Lsn,
+    /// Whether the slot cannot go on and has to be made anew.
+    slot_failed: bool,
+    /// Whether what an earlier run left has been removed.
+    started: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -93,7 +97,9 @@ impl Feed {
         Self {
             parts,
             tables: HashMap::new(),
-            position: None,
+            position: Lsn::ZERO,
+            slot_failed: false,
+            started: false,
         }
     }
 
@@ -114,7 +120,7 @@ impl Feed {
             if let FeedError::Stream(error) = &error
                 && error.is_slots_fault()
             {
-                self.position = None;
+                self.slot_failed = true;
             }
             if started.elapsed() > LAST_PAUSE {
                 pause = FIRST_PAUSE;
@@ -151,15 +157,11 @@ impl Feed {
 
     async fn stream(&mut self) -> Result<std::convert::Infallible, FeedError> {
         let Parts { pool, node, .. } = &self.parts;
-        if self.position.is_some() && !slot::is_usable(pool, node).await? {
-            self.position = None;
-        }
-        if self.position.is_none() {
+        // One that an earlier run left is as good as a new one, and is there at once: making one waits for every
+        // transaction that is running.
+        if self.slot_failed || !slot::is_usable(pool, node).await? {
             slot::create(pool, node).await?;
-            sqlx::query(include_str!("../../../../sql/gateway/realtime_forget.sql"))
-                .bind(node.name())
-                .execute(pool)
-                .await?;
+            (self.position, self.slot_failed) = (Lsn::ZERO, false);
             // Whoever was subscribed has missed what the slot before this one did not tell: no silent gap.
             let missed = self.parts.registry.listeners();
             if !missed.is_empty() {
@@ -170,10 +172,16 @@ impl Feed {
             }
             missed.iter().for_each(|listener| listener.fail());
         }
+        if !self.started {
+            sqlx::query(include_str!("../../../../sql/gateway/realtime_forget.sql"))
+                .bind(node.name())
+                .execute(pool)
+                .await?;
+            self.started = true;
+        }
         let mut stream = Stream::open(&self.parts.database, &node.slot(), self.position).await?;
         self.tables.clear();
         // From here on the slot is ours and keeps what comes.
-        self.position.get_or_insert(Lsn::ZERO);
         self.parts.live.send_replace(true);
         self.parts.health.ready();
         tracing::info!(slot = node.slot(), "streaming database changes");
@@ -186,7 +194,7 @@ impl Feed {
             if !batch.is_empty() {
                 self.pass_on(&batch).await;
             }
-            self.position = Some(stream.acknowledge());
+            self.position = stream.acknowledge();
         }
     }
 

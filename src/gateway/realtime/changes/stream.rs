@@ -1,6 +1,6 @@
 //! The write-ahead log as whole transactions.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc};
 
 use futures_util::FutureExt;
 use pgwire_replication::{
@@ -77,15 +77,15 @@ impl Stream {
     ///
     /// # Errors
     /// When it cannot be opened.
-    pub async fn open(database: &Database, slot: &str, from: Option<Lsn>) -> Result<Self, StreamError> {
-        let config = config(database, slot).with_start_lsn(from.unwrap_or(Lsn::ZERO));
+    pub async fn open(database: &Database, slot: &str, from: Lsn) -> Result<Self, StreamError> {
+        let config = config(database, slot).with_start_lsn(from);
         let mut client = ReplicationClient::connect(config).await?;
         client.wait_started().await?;
         Ok(Self {
             client,
             relations: HashMap::new(),
             open: None,
-            position: from.unwrap_or(Lsn::ZERO),
+            position: from,
         })
     }
 
@@ -163,12 +163,6 @@ impl Stream {
     pub fn acknowledge(&self) -> Lsn {
         self.client.update_applied_lsn(self.position);
         self.position
-    }
-
-    /// Ends the stream in order.
-    pub async fn close(mut self) {
-        // Whatever goes wrong now: the slot is dropped next.
-        let _ = tokio::time::timeout(Duration::from_secs(2), self.client.shutdown()).await;
     }
 }
 

@@ -173,7 +173,8 @@ impl Binding {
         })
     }
 
-    /// Lets Postgres read the value as one of the column's type, and print it as it prints rows.
+    /// Lets Postgres read the value as one of the column's type, and print it as it prints rows: with `format`, as a
+    /// cast to text says `true` where rows say `t`.
     async fn condition(
         &self,
         pool: &PgPool,
@@ -202,7 +203,10 @@ impl Binding {
                 Ok(vec![])
             }
             Op::In => {
-                let sql = format!("select each::text from unnest($1::text::{}[]) as each", of.sql);
+                let sql = format!(
+                    "select format('%s', each) from unnest($1::text::{}[]) as each where each is not null",
+                    of.sql
+                );
                 sqlx::query_scalar(AssertSqlSafe(sql)).bind(value).fetch_all(pool).await
             }
             _ if op.is_pattern() => {
@@ -220,7 +224,7 @@ impl Binding {
                 }
             }
             _ => {
-                let sql = format!("select ($1::text::{})::text", of.sql);
+                let sql = format!("select format('%s', $1::text::{})", of.sql);
                 sqlx::query_scalar(AssertSqlSafe(sql)).bind(value).fetch_all(pool).await
             }
         };

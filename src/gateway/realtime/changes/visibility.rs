@@ -37,6 +37,7 @@ const SESSION: [&str; 5] = [
 const SNAPSHOT: &str = "select pg_current_snapshot()::text";
 const VISIBLE: &str =
     "select asker, question, failure from realtime.visible($1::text[], $2::text[], $3::text[], $4::text[])";
+const QUERY_CANCELED: &str = "57014";
 const TAKE_ROLE: &str = "select set_config('role', $1, true)";
 
 /// A statement prepared once a session, for one role: a plan with policies belongs to a role.
@@ -153,14 +154,17 @@ impl Asker {
             }
         }
         match self.call(after, questions, &open, &mut answers).await {
-            Err(failure) if too_slow(&failure) => {}
+            Err(failure) if failure.refusal().is_some() => {}
             outcome => return outcome.map(|()| answers),
         }
-        // The limit ends the call for everybody in it: one by one it ends for whoever it is meant.
+        // The time limit ends the call for everybody in it: one by one it ends for whoever it is meant.
         for number in open {
-            match self.call(after, questions, &[number], &mut answers).await {
-                Err(failure) if too_slow(&failure) => answers[number] = Answer::TooSlow,
-                outcome => outcome?,
+            if let Err(failure) = self.call(after, questions, &[number], &mut answers).await {
+                answers[number] = match failure.refusal() {
+                    Some(refusal) if refusal.code == QUERY_CANCELED => Answer::TooSlow,
+                    Some(refusal) => Answer::Failed(refusal.to_string()),
+                    None => return Err(failure),
+                };
             }
         }
         Ok(answers)
@@ -275,10 +279,6 @@ impl Asker {
         }
         outcome
     }
-}
-
-fn too_slow(failure: &Failure) -> bool {
-    failure.refusal().is_some_and(|refusal| refusal.code == "57014")
 }
 
 /// Postgres counts from one.

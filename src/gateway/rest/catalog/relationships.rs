@@ -167,10 +167,11 @@ pub(super) fn derive(
                         } else {
                             Cardinality::OneToMany
                         };
-                        let relationship = |target: &Relation, cardinality, columns| Relationship {
-                            target: target.qualified(),
-                            target_is_view: target.view,
-                            to_self: origin.oid == target.oid || origin_name == target_name,
+                        let to_self = origin.oid == target.oid;
+                        let relationship = |to: &Relation, cardinality, columns| Relationship {
+                            target: to.qualified(),
+                            target_is_view: to.view,
+                            to_self,
                             link: Link::Key {
                                 constraint: foreign.name.clone(),
                                 cardinality,

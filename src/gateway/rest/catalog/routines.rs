@@ -14,6 +14,8 @@ use crate::gateway::rest::{
 /// A function.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Routine {
+    /// Its oid.
+    pub oid: i64,
     /// Its schema.
     pub schema: String,
     /// Its name.
@@ -115,7 +117,8 @@ impl Routine {
         named && required.into_iter().all(|argument| names.contains(&argument.name)) && names.iter().all(known)
     }
 
-    fn is_callable(&self) -> bool {
+    /// Whether a request can call it: its arguments have names, or its one argument can be a body.
+    pub fn is_callable(&self) -> bool {
         self.arguments.iter().all(|argument| !argument.name.is_empty()) || self.unnamed().is_some()
     }
 }

@@ -356,12 +356,13 @@ fn unrelated(catalog: &Catalog, origin: &Name, target: &str, hint: Option<&str>)
     .hint(suggestion)
 }
 
+/// One of two columns that are equal.
+type Side = fn(&(String, String)) -> &str;
+
 fn ambiguous(origin: &Name, target: &str, several: &[&Relationship]) -> Error {
-    let join = |columns: &[(String, String)], side: fn(&(String, String)) -> &str| {
-        columns.iter().map(side).collect::<Vec<_>>().join(", ")
-    };
-    let (own, theirs): (fn(&(String, String)) -> &str, fn(&(String, String)) -> &str) =
-        (|pair| &pair.0, |pair| &pair.1);
+    let join = |columns: &[(String, String)], side: Side| columns.iter().map(side).collect::<Vec<_>>().join(", ");
+    let own: Side = |pair| &pair.0;
+    let theirs: Side = |pair| &pair.1;
     let mut suggestions = Vec::new();
     let details: Vec<_> = several
         .iter()

@@ -51,7 +51,7 @@ impl<'a> Incoming<'a> {
         let of_rows = call::returns_rows(routine);
         let named = match relation {
             Some(relation) => Name::new(&self.schema, &relation.name),
-            None => Name::new(&self.schema, RESULT),
+            None => Name::new(&self.schema, &routine.name),
         };
         let node = match of_rows {
             true => Planner::new(self.catalog, self.settings, true).root(&named, Source::Result, &query, range)?,

@@ -96,12 +96,15 @@ pub struct Answer<'a> {
     pub counts_updates: bool,
 }
 
+/// How to count, up to how many rows if not all, and what.
+pub type Total<'a> = (Count, Option<u32>, &'a mut dyn FnMut(&mut Sql));
+
 /// Writes the statement: `source` is a write or call, `rows` what is given of it, `counted` rows to count.
 pub fn statement(
     sql: &mut Sql,
     answer: &Answer<'_>,
     source: Option<&mut dyn FnMut(&mut Sql)>,
-    total: Option<(Count, Option<u32>, &mut dyn FnMut(&mut Sql))>,
+    total: Option<Total<'_>>,
     rows: &mut dyn FnMut(&mut Sql),
 ) {
     if let Some(source) = source {

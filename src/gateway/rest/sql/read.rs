@@ -371,6 +371,12 @@ impl Reader<'_> {
                 .cloned()
         };
         match term.relation.as_deref().and_then(|relation| node.embed(relation)) {
+            // What is spread into the rows is there already, grouped with them if they are grouped.
+            Some(child)
+                if child.spread && term.field.path.is_empty() && keys(&child.node).contains(&term.field.name) =>
+            {
+                sql.column(&child.joined, &term.field.name);
+            }
             Some(child) => {
                 sql.push("(select ");
                 condition::field(sql, &child.node.alias, column(&child.node).as_ref(), &term.field);
