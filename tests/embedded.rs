@@ -77,6 +77,26 @@ async fn what_was_acknowledged_outlives_a_kill() {
 }
 
 #[tokio::test]
+async fn a_start_waits_for_the_postgres_of_a_killed_serve() {
+    let home = Home::new();
+    let mut killed = home.serve().await;
+    let postmaster = home.postmaster().unwrap();
+    // It stays as long as we want.
+    kill(postmaster, Signal::SIGSTOP).unwrap();
+    killed.signal(Signal::SIGKILL);
+    killed.ended().await;
+    let mut serve = home.spawn(home.command());
+    until("the new one has met the old one", async || {
+        serve.said().contains("waiting for the Postgres of an earlier run")
+    })
+    .await;
+    kill(postmaster, Signal::SIGCONT).unwrap();
+    serve.ready().await;
+    assert_ne!(home.postmaster(), Some(postmaster));
+    serve.stop().await;
+}
+
+#[tokio::test]
 async fn postgres_does_not_outlive_a_kill() {
     let home = Home::new();
     let mut serve = home.serve().await;
