@@ -1,6 +1,9 @@
 -- The roles of a Supabase project. They belong to the server, not to one database, so each is made only where
 -- missing; a role that exists keeps its attributes.
 
+-- Two databases of one server may be prepared at once; only a shared catalog's lock is one for both.
+lock table pg_catalog.pg_authid in share row exclusive mode;
+
 do $$
 declare
   wanted record;
