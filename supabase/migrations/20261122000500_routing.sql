@@ -171,6 +171,8 @@ begin
       where q.left_at is null
         and q.queued_at < can_take.queued_at
         and q.session_id <> session
+        and s.agent_id is null
+        and chat.is_open(s.status)
         and chat.may_serve(agent, s.id, s.tenant_id, s.customer_id)
     );
 end
@@ -704,7 +706,7 @@ begin
       perform chat.assign_next();
     end if;
 
-  elsif new.agent_id is distinct from old.agent_id then
+  elsif chat.is_open(new.status) and new.agent_id is distinct from old.agent_id then
     if actor in ('agent', 'lead')
       and new.agent_id <> caller
       and not exists (select from public.support_agents as a where a.user_id = new.agent_id)
