@@ -171,6 +171,8 @@ begin
       where q.left_at is null
         and q.queued_at < can_take.queued_at
         and q.session_id <> session
+        and s.agent_id is null
+        and chat.is_open(s.status)
         and chat.may_serve(agent, s.id, s.tenant_id, s.customer_id)
     );
 end

@@ -1,7 +1,7 @@
 -- A customer opens a chat.
 begin;
 \ir support/desk.psql
-select plan(24);
+select plan(26);
 
 -- owner, number, name
 select pg_temp.available('anna', 2);
@@ -69,6 +69,16 @@ select set_config('request.jwt.claims', json_build_object(
   'sub', pg_temp.person('max of beta'), 'role', 'authenticated', 'app_metadata', json_build_object('tenant_id', 'nonsense')
 )::text, true);
 select lives_ok($$ select pg_temp.start_chat() $$, 'a claim that names no tenant stops nobody');
+
+-- who does not serve
+select pg_temp.act_as('nobody');
+update chat.agents set capacity = 20 where user_id = pg_temp.person('anna');
+select pg_temp.act_as('anna');
+select is(agent_id, null, 'nobody serves himself') from pg_temp.start_chat();
+select pg_temp.act_as('nobody');
+update public.support_agents set is_accepting_tickets = false;
+select pg_temp.act_as('albert');
+select is(agent_id, null, 'who accepts nothing gets nothing') from pg_temp.start_chat();
 
 -- an import tells its own story
 select pg_temp.act_as('service_role');

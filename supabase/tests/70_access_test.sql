@@ -1,7 +1,7 @@
 -- Who sees what.
 begin;
 \ir support/desk.psql
-select plan(50);
+select plan(54);
 select pg_temp.available('anna', 1);
 
 select pg_temp.act_as('carla');
@@ -133,12 +133,36 @@ select set_eq(
   $$ select tablename::text from pg_publication_tables where pubname = 'supabase_realtime' and schemaname = 'public' and tablename like 'chat\_%' $$,
   array['chat_sessions', 'chat_messages', 'chat_typing_indicators'], 'the three tables are published');
 
+-- updates reach no further than sight, whatever their filter
+select pg_temp.act_as('celia');
+update public.chat_sessions set status = 'ended', rating = 1, agent_id = auth.uid() where true;
+select pg_temp.act_as('albert');
+update public.chat_sessions set tags = '{mine}' where id = current_setting('test.session')::uuid;
+select pg_temp.act_as('nobody');
+select is_empty(
+  $$ select from public.chat_sessions where status = 'ended' or tags is not null or agent_id = pg_temp.person('celia') $$,
+  'updates reach no further than sight');
+select bag_eq(
+  $$ select p.polrelid::regclass::text, p.polname::text, p.polpermissive, p.polroles::regrole[]::text from pg_policy p
+     where p.polrelid::regclass::text in ('chat_sessions', 'chat_messages', 'chat_typing_indicators')
+       and coalesce(pg_get_expr(p.polqual, p.polrelid), 'true') || coalesce(pg_get_expr(p.polwithcheck, p.polrelid), 'true') = 'truetrue' $$,
+  $$ values ('', '', true, '') limit 0 $$, 'no policy lets everybody');
+set local role service_role;
+select lives_ok($$ select (select chat.is_lead()), (select chat.is_staff()) $$, 'roles may be asked');
+reset role;
+
 -- erasure: no account is held back by its chats
 update public.support_agents set status = 'available' where user_id = pg_temp.person('albert');
+select pg_temp.act_as('conrad');
+update public.chat_sessions set status = 'ended' where id = current_setting('test.waiting')::uuid;
+select pg_temp.act_as('nobody');
 select lives_ok($$ delete from auth.users where id = pg_temp.person('anna') $$, 'an agent''s account goes');
 select is(agent_id, pg_temp.person('albert'), '... his chats go to another') from public.chat_sessions where id = current_setting('test.session')::uuid;
 select lives_ok($$ delete from auth.users where id = pg_temp.person('carla') $$, 'a customer''s account goes');
 select is(status::text, 'abandoned', '... and his chat ends') from public.chat_sessions where id = current_setting('test.session')::uuid;
+delete from auth.users where id = pg_temp.person('albert');
+
+select is(chat.reconcile(), 0::bigint, '... and nobody is left in line whose chat is over');
 
 select * from finish();
 rollback;
