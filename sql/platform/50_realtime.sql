@@ -74,7 +74,6 @@ $$;
 
 grant usage on schema realtime to authenticator;
 revoke execute on function realtime.visible(text[], text[], text[], text[]) from public;
-grant usage on schema realtime to authenticator;
 grant execute on function realtime.visible(text[], text[], text[], text[]) to authenticator;
 
 set local role supabase_realtime_admin;
