@@ -15,7 +15,7 @@
 //! - [`transaction`]: settings and statement, sent together
 //! - [`reply`]: status and headers
 //! - [`openapi`], [`media`]: the API's description; which media types there are
-//! - [`mod@error`]: refusals
+//! - [`error`](mod@error): refusals
 
 use std::{
     collections::{BTreeMap, HashMap},
