@@ -4,6 +4,8 @@ use std::{fs, net::TcpListener};
 
 use nix::sys::signal::{Signal, kill};
 use sqlx::{Connection, Executor, PgConnection};
+use switchboard::postgres::{Durability, Server, Settings};
+use tokio_util::sync::CancellationToken;
 
 use crate::support::{
     serve::{Home, free_port, pretend_cluster, switchboard},
@@ -77,22 +79,27 @@ async fn what_was_acknowledged_outlives_a_kill() {
 }
 
 #[tokio::test]
-async fn a_start_waits_for_the_postgres_of_a_killed_serve() {
+async fn a_start_waits_for_a_postgres_that_is_still_there() {
     let home = Home::new();
-    let mut killed = home.serve().await;
-    let postmaster = home.postmaster().unwrap();
-    // It stays as long as we want.
-    kill(postmaster, Signal::SIGSTOP).unwrap();
-    killed.signal(Signal::SIGKILL);
-    killed.ended().await;
+    home.serve().await.stop().await;
+    // As after a kill of `serve`, while its Postgres writes the last checkpoint.
+    let settings = Settings {
+        folder: home.data_dir(),
+        bin: None,
+        account: None,
+        superuser: "supabase_admin".into(),
+        port: home.db_port,
+        durability: Durability::Full,
+        parameters: vec![],
+    };
+    let earlier = Server::start(&settings, &CancellationToken::new()).await.unwrap();
     let mut serve = home.spawn(home.command());
     until("the new one has met the old one", async || {
         serve.said().contains("waiting for the Postgres of an earlier run")
     })
     .await;
-    kill(postmaster, Signal::SIGCONT).unwrap();
+    earlier.stop().await.unwrap();
     serve.ready().await;
-    assert_ne!(home.postmaster(), Some(postmaster));
     serve.stop().await;
 }
 

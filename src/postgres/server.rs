@@ -151,7 +151,8 @@ fn spawn(cluster: &Cluster, settings: &Settings) -> Result<Process, Error> {
     Process::spawn(command).map_err(Error::path("run", &program))
 }
 
-/// Waits until the server answers a query.
+/// Waits until the server answers. The socket may still be that of a killed run, whose Postgres would answer just as
+/// well and end soon after: only ours counts.
 async fn answer(process: &mut Process, cluster: &Cluster, settings: &Settings) -> Result<(), Error> {
     let login = PgConnectOptions::new_without_pgpass()
         .socket(&cluster.sockets)
@@ -162,14 +163,20 @@ async fn answer(process: &mut Process, cluster: &Cluster, settings: &Settings) -
     let mut deadline = Instant::now() + PATIENCE;
     let mut recovering = false;
     loop {
-        let error = tokio::select! {
+        let answered = tokio::select! {
             ended = process.ended() => {
                 return Err(Error::Ended(ended.map_err(Error::Process)?, process.last_lines()));
             }
-            connected = async { login.connect().await?.close().await } => match connected {
-                Ok(()) => return Ok(()),
-                Err(error) => error,
-            },
+            answered = async { login.connect().await?.close().await } => answered,
+        };
+        let error = match answered {
+            Ok(()) if cluster.postmaster() == process.id() => return Ok(()),
+            // Ours cannot start beside it, and will say so by ending.
+            Ok(()) => {
+                sleep(Duration::from_millis(20)).await;
+                continue;
+            }
+            Err(error) => error,
         };
         let not_yet = error
             .as_database_error()
