@@ -65,6 +65,12 @@ pub struct Args {
         default_value = "auth,rest,realtime,storage"
     )]
     services: Vec<Service>,
+    /// This gateway's name among several on one database [default: made of the host's name and the public URL]
+    #[arg(long, env = "SWITCHBOARD_NODE", value_name = "NAME")]
+    node: Option<String>,
+    /// The largest file that may be uploaded, in bytes; buckets may set less
+    #[arg(long, env = "SWITCHBOARD_FILE_SIZE_LIMIT", value_name = "BYTES", default_value_t = 50 << 20)]
+    file_size_limit: u64,
     /// Leave time, queues and clean-up to a `switchboard worker` elsewhere
     #[arg(long, env = "SWITCHBOARD_NO_WORKER", value_parser = FalseyValueParser::new())]
     no_worker: bool,
@@ -131,7 +137,14 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             public_url: args.public_url,
             keys,
             auth: args.auth,
-            files: data.files()?,
+            realtime: gateway::realtime::Settings {
+                node: args.node,
+                ..Default::default()
+            },
+            storage: gateway::storage::Settings {
+                file_size_limit: args.file_size_limit,
+                ..gateway::storage::Settings::in_folder(data.files()?)
+            },
             worker: (!args.no_worker).then_some(args.worker),
         };
         api.serve(&url, lock.is_some().then_some(&data), &database, &shutdown)
@@ -208,8 +221,8 @@ struct Api {
     public_url: Option<Url>,
     keys: Keys,
     auth: gateway::auth::Settings,
-    /// Where uploaded files are kept.
-    files: PathBuf,
+    realtime: gateway::realtime::Settings,
+    storage: gateway::storage::Settings,
     /// `None` where the worker runs elsewhere.
     worker: Option<worker::Settings>,
 }
@@ -247,8 +260,8 @@ impl Api {
         let services = Services {
             auth: with(Service::Auth).then_some(self.auth),
             rest: with(Service::Rest).then(gateway::rest::Settings::default),
-            realtime: with(Service::Realtime).then(gateway::realtime::Settings::default),
-            storage: with(Service::Storage).then(|| gateway::storage::Settings::in_folder(self.files)),
+            realtime: with(Service::Realtime).then_some(self.realtime),
+            storage: with(Service::Storage).then_some(self.storage),
         };
         if let Some(settings) = self.worker {
             shutdown.spawn(worker::run(
