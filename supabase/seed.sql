@@ -1,17 +1,19 @@
 -- A small desk to look at: one tenant, a manager, two agents, a customer, and what they said. Every password is
 -- `password`. Running it again changes nothing. Not for production.
+--
+-- The staff's accounts name no tenant: they serve every customer, visitors without an account among them.
 
 insert into public.tenants (id, name)
 values ('d0000000-0000-4000-8000-000000000000', 'Demo')
 on conflict (id) do nothing;
 
 -- the people
-with people (id, email, full_name) as (
+with people (id, email, full_name, tenant) as (
   values
-    ('d1000000-0000-4000-8000-000000000001'::uuid, 'manager@example.com', 'Mona Manager'),
-    ('d2000000-0000-4000-8000-000000000001', 'anna@example.com', 'Anna Agent'),
-    ('d2000000-0000-4000-8000-000000000002', 'ben@example.com', 'Ben Agent'),
-    ('d3000000-0000-4000-8000-000000000001', 'customer@example.com', 'Carla Customer')
+    ('d1000000-0000-4000-8000-000000000001'::uuid, 'manager@example.com', 'Mona Manager', false),
+    ('d2000000-0000-4000-8000-000000000001', 'anna@example.com', 'Anna Agent', false),
+    ('d2000000-0000-4000-8000-000000000002', 'ben@example.com', 'Ben Agent', false),
+    ('d3000000-0000-4000-8000-000000000001', 'customer@example.com', 'Carla Customer', true)
 ), added as (
   insert into auth.users (
     instance_id, id, aud, role, email, encrypted_password, email_confirmed_at,
@@ -21,7 +23,11 @@ with people (id, email, full_name) as (
   select
     '00000000-0000-0000-0000-000000000000', id, 'authenticated', 'authenticated', email,
     extensions.crypt('password', extensions.gen_salt('bf')), now(),
-    '{"provider": "email", "providers": ["email"], "tenant_id": "d0000000-0000-4000-8000-000000000000"}',
+    jsonb_strip_nulls(jsonb_build_object(
+      'provider', 'email',
+      'providers', array['email'],
+      'tenant_id', case when tenant then 'd0000000-0000-4000-8000-000000000000' end
+    )),
     jsonb_build_object('full_name', full_name), now(), now(),
     '', '', '', ''
   from people
