@@ -22,7 +22,10 @@ use axum::{
     routing::get,
 };
 use serde_json::{Map, Value, json};
-use tower_http::cors::{AllowHeaders, Any, CorsLayer};
+use tower_http::{
+    catch_panic::CatchPanicLayer,
+    cors::{AllowHeaders, Any, CorsLayer},
+};
 
 use crate::{db::Database, health::Health, shutdown::Shutdown};
 use keys::Keys;
@@ -30,6 +33,7 @@ use keys::Keys;
 pub mod auth;
 pub mod caller;
 pub mod keys;
+mod log;
 pub mod realtime;
 pub mod rest;
 pub mod storage;
@@ -85,6 +89,8 @@ pub async fn router(context: Context, services: Services) -> anyhow::Result<Rout
         .layer(middleware::from_fn_with_state(Arc::clone(&context.keys), authorize))
         .route("/health", get(health).with_state(context.health))
         .fallback(no_route)
+        .layer(CatchPanicLayer::custom(log::panicked))
+        .layer(middleware::from_fn(log::request))
         .layer(cors()))
 }
 

@@ -1,0 +1,66 @@
+//! One line for each request: what was asked of which service, how it went, how long it took.
+
+use std::{any::Any, time::Instant};
+
+use axum::{
+    Json,
+    extract::Request,
+    http::StatusCode,
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use serde_json::json;
+
+/// How much of a path is logged: a service, its version and what was addressed in it, no ids and no names of files.
+const SEGMENTS: usize = 3;
+
+/// Logs the request: at `debug`, and at `warn` when the fault is ours.
+pub async fn request(request: Request, next: Next) -> Response {
+    let method = request.method().clone();
+    let path = start_of(request.uri().path());
+    let begin = Instant::now();
+    let response = next.run(request).await;
+    let status = response.status().as_u16();
+    let duration_ms = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
+    if response.status().is_server_error() {
+        tracing::warn!(%method, path, status, duration_ms, "request failed");
+    } else {
+        tracing::debug!(%method, path, status, duration_ms, "request");
+    }
+    response
+}
+
+/// The answer when a handler panicked: a fault of ours, which costs its own request and no other.
+pub fn panicked(panic: Box<dyn Any + Send>) -> Response {
+    let reason = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("unknown");
+    tracing::error!(reason, "a request panicked");
+    let body = json!({ "message": "An unexpected error occurred; the server's log has more" });
+    (StatusCode::INTERNAL_SERVER_ERROR, Json(body)).into_response()
+}
+
+fn start_of(path: &str) -> String {
+    let segments = path.split('/').filter(|segment| !segment.is_empty());
+    segments
+        .take(SEGMENTS)
+        .fold(String::new(), |start, segment| start + "/" + segment)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_files_and_ids_of_users_are_not_logged() {
+        assert_eq!(start_of("/rest/v1/chat_messages"), "/rest/v1/chat_messages");
+        assert_eq!(
+            start_of("/storage/v1/object/public/b/Ada's diagnosis.pdf"),
+            "/storage/v1/object"
+        );
+        assert_eq!(start_of("/auth/v1/admin/users/ada"), "/auth/v1/admin");
+        assert_eq!(start_of("/"), "");
+    }
+}
