@@ -87,10 +87,10 @@ pub async fn router(context: Context, services: Services) -> anyhow::Result<Rout
     }
     Ok(api
         .layer(middleware::from_fn_with_state(Arc::clone(&context.keys), authorize))
-        .route("/health", get(health).with_state(context.health))
-        .fallback(no_route)
         .layer(CatchPanicLayer::custom(log::panicked))
         .layer(middleware::from_fn(log::request))
+        .route("/health", get(health).with_state(context.health))
+        .fallback(no_route)
         .layer(cors()))
 }
 
