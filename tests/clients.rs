@@ -169,3 +169,54 @@ async fn broadcasts_through_supabase_realtime_rs() {
     receiver.disconnect().await.unwrap();
     app.stop().await;
 }
+
+#[tokio::test]
+async fn a_table_that_cannot_be_described_holds_up_nobody() {
+    let (app, pool) = notes().await;
+    // Policies that speak of a column the table does not have, which only a superuser can bring about: whoever asks
+    // for them is refused.
+    sqlx::raw_sql(
+        "create table wide (a int, b int, c int, d int);
+         create policy of_wide on wide using (d > 0);
+         create table narrow (id int primary key);
+         create policy of_narrow on narrow using (id > 0);
+         update pg_policy set polqual = (select polqual from pg_policy where polname = 'of_wide')
+         where polname = 'of_narrow';
+         grant select on narrow to anon;
+         alter publication supabase_realtime add table narrow;",
+    )
+    .execute(&app.database.pool(Login::Admin))
+    .await
+    .unwrap();
+    let client = realtime(&app).await;
+    let channel = client.channel("both", Default::default()).await;
+    let of_narrow = PostgresChangesFilter::new(PostgresChangeEvent::All, "public").table("narrow");
+    let _narrow = channel.on_postgres_changes(of_narrow).await;
+    channel.subscribe().await.unwrap();
+    let channel = client.channel("notes", Default::default()).await;
+    let of_notes = PostgresChangesFilter::new(PostgresChangeEvent::All, "public").table("notes");
+    let mut changes = channel.on_postgres_changes(of_notes).await;
+    channel.subscribe().await.unwrap();
+    until("both subscriptions are live", async || {
+        sqlx::query_scalar("select count(distinct entity) = 2 from realtime.subscription")
+            .fetch_one(&pool)
+            .await
+            .unwrap()
+    })
+    .await;
+
+    sqlx::raw_sql("insert into narrow values (1); insert into notes values (1, 'passes')")
+        .execute(&app.database.pool(Login::Admin))
+        .await
+        .unwrap();
+    until("the change of the other table arrives", async || {
+        changes.try_recv().is_ok()
+    })
+    .await;
+    until("the health does not suffer", async || {
+        app.health.report().values().all(Result::is_ok)
+    })
+    .await;
+    client.disconnect().await.unwrap();
+    app.stop().await;
+}

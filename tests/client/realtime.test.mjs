@@ -25,7 +25,9 @@ const DROP = `
   drop policy if exists rt_read on realtime.messages;
   drop policy if exists rt_write on realtime.messages;
   drop table if exists public.rt_typing, public.rt_messages, public.rt_sessions, public.rt_values, public.rt_types,
-    public.rt_columns, public.rt_full, public.rt_keyless, public.rt_broken;
+    public.rt_columns, public.rt_full, public.rt_keyless, public.rt_broken, public.rt_touchy;
+  drop domain if exists public.rt_moody;
+  drop function if exists public.rt_fine(text);
   drop type if exists public.rt_mood, public.rt_pair;
 `
 
@@ -52,6 +54,9 @@ const SCHEMA = `
   alter table public.rt_full replica identity full;
   create table public.rt_keyless (run uuid, note text);
   create table public.rt_broken (id int primary key, owner uuid);
+  create function public.rt_fine(text) returns boolean language plpgsql as 'begin return true; end';
+  create domain public.rt_moody as text check (public.rt_fine(value));
+  create table public.rt_touchy (id int primary key, mood public.rt_moody);
   create type public.rt_mood as enum ('sad', 'happy');
   create type public.rt_pair as (a int, b text);
   create table public.rt_types (
@@ -77,12 +82,13 @@ const SCHEMA = `
   create policy own on public.rt_full for select to authenticated using (owner = (select auth.uid()));
   create policy own on public.rt_broken for select to authenticated using (owner = (select auth.uid()));
   grant select on public.rt_sessions, public.rt_messages, public.rt_typing, public.rt_values, public.rt_types,
-    public.rt_full, public.rt_keyless, public.rt_broken to anon, authenticated, service_role;
+    public.rt_full, public.rt_keyless, public.rt_broken, public.rt_touchy to anon, authenticated, service_role;
   revoke all on public.rt_columns from anon, authenticated;
   grant select (id, run, open) on public.rt_columns to authenticated;
   grant select on public.rt_columns to service_role;
   alter publication supabase_realtime add table public.rt_sessions, public.rt_messages, public.rt_typing,
-    public.rt_values, public.rt_types, public.rt_columns, public.rt_full, public.rt_keyless, public.rt_broken;
+    public.rt_values, public.rt_types, public.rt_columns, public.rt_full, public.rt_keyless, public.rt_broken,
+    public.rt_touchy;
   create policy rt_read on realtime.messages for select to authenticated
     using (realtime.topic() like 'rt-open-%' or realtime.topic() = 'rt-of-' || (select auth.uid()::text));
   create policy rt_write on realtime.messages for insert to authenticated
@@ -123,9 +129,9 @@ async function message(sessionId, body) {
 async function raw({ vsn = '2.0.0', key = stack.anonKey, query = `apikey=${key}&vsn=${vsn}` } = {}) {
   const socket = new ws(`${stack.url.replace('http', 'ws')}/realtime/v1/websocket?${query}`)
   const frames = []
-  let closed
+  let closed, reason
   socket.on('message', (data, binary) => frames.push(binary ? data : JSON.parse(data)))
-  socket.on('close', (code) => (closed = code))
+  socket.on('close', (code, text) => ([closed, reason] = [code, String(text)]))
   await new Promise((resolve, reject) => {
     socket.on('open', resolve)
     socket.on('unexpected-response', async (_, response) => {
@@ -141,6 +147,7 @@ async function raw({ vsn = '2.0.0', key = stack.anonKey, query = `apikey=${key}&
     send: (frame) => socket.send(typeof frame === 'string' ? frame : JSON.stringify(frame)),
     next: (test, what = 'a frame') => until(() => frames.find(test), `${what} among ${JSON.stringify(frames)}`),
     closed: () => until(() => closed, 'the end of the socket'),
+    reason: () => reason,
     /** Joins in version 2; gives the reply's payload. */
     async join(topic, config = {}, more = {}, ref = '1') {
       this.send([ref, ref, topic, 'phx_join', { config, ...more }])
@@ -500,11 +507,83 @@ describe('changes', () => {
     )
     const good = await changes(made, { table: 'rt_broken' })
     await sql(stack, 'insert into public.rt_broken values ((random() * 2e9)::int, $1)', [fine])
-    await good.next((c) => c.table === 'rt_broken')
+    await sql(stack, 'insert into public.rt_broken select (random() * 2e9)::int, $1 from generate_series(1, 20)', [fine])
+    await sql(stack, 'insert into public.rt_broken values ((random() * 2e9)::int, $1)', [fine])
+    await until(() => good.list.length === 22, 'every row of the other')
     const told = await broken.next((f) => f[3] === 'system' && f[4].status === 'error')
     assert.match(told[4].message, /invalid input syntax for type uuid/)
+    broken.send([null, '9', 'phoenix', 'heartbeat', {}])
+    await broken.next((f) => f[1] === '9')
     assert.equal(broken.frames.some((f) => f[3] === 'postgres_changes'), false)
+    // Once for the subscription, not for every change.
+    assert.equal(broken.frames.filter((f) => f[3] === 'system' && f[4].status === 'error').length, 1)
     broken.socket.close()
+  })
+
+  test('a statement that Postgres refuses ends the subscriptions that need it, and holds up nobody', async () => {
+    const stuck = await raw()
+    const wanted = { event: '*', schema: 'public', table: 'rt_touchy', filter: 'mood=gt.a' }
+    assert.equal((await stuck.join('realtime:stuck', { postgres_changes: [wanted] }, { access_token: token(stack, { role: 'authenticated' }) })).status, 'ok')
+    const { client: made } = await as()
+    const others = await changes(made, { table: 'rt_touchy' }, markers())
+    // From now on the filter's own type cannot be read by those who check changes.
+    await sql(stack, `create or replace function public.rt_fine(text) returns boolean language plpgsql as
+      'begin if session_user = ''authenticator'' then raise ''out of mood''; end if; return true; end'`)
+    const id = Math.floor(Math.random() * 2e9)
+    await sql(stack, `insert into public.rt_touchy values ($1, 'b')`, [id])
+    await others.next((c) => c.table === 'rt_touchy' && c.new.id === id)
+    await caughtUp(others)
+    const told = await stuck.next((f) => f[3] === 'system' && f[4].status === 'error')
+    assert.match(told[4].message, /out of mood/)
+    assert.deepEqual((await stuck.next((f) => f[3] === 'phx_error'))[2], 'realtime:stuck')
+    stuck.socket.close()
+  })
+
+  test('every row of many writers arrives, however soon after its commit it is judged', async () => {
+    const { client: made, id: me } = await as()
+    const ids = await Promise.all(Array.from({ length: 4 }, () => session(me, null)))
+    const watcher = await changes(made, { table: 'rt_messages', event: 'INSERT' })
+    const [writers, each] = [ids.length, 500]
+    await Promise.all(
+      ids.map(async (id, writer) => {
+        for (let i = 0; i < each; i++) await message(id, `${writer}/${i}`)
+      }),
+    )
+    const mine = () => watcher.list.filter((c) => ids.includes(c.new.session_id)).map((c) => c.new.body)
+    await until(() => mine().length >= writers * each, `all ${writers * each} rows`).catch((error) => {
+      throw new Error(`${mine().length} of ${writers * each} rows came`, { cause: error })
+    })
+    assert.equal(new Set(mine()).size, writers * each)
+    assert.equal(mine().length, writers * each)
+    // Those of one writer in its order.
+    ids.forEach((_, writer) => {
+      const own = mine().filter((body) => body.startsWith(`${writer}/`))
+      assert.deepEqual(own, Array.from({ length: each }, (_, i) => `${writer}/${i}`))
+    })
+  })
+
+  test('a socket that does not read is closed with the reason, and delays nobody', async () => {
+    const slow = await raw()
+    const [me, run] = [randomUUID(), randomUUID()]
+    const wanted = { event: 'INSERT', schema: 'public', table: 'rt_values', filter: `run=eq.${run}` }
+    const access_token = token(stack, { role: 'authenticated', sub: me })
+    assert.equal((await slow.join('realtime:slow', { postgres_changes: [wanted] }, { access_token })).status, 'ok')
+    const fast = await changes(await as().then((u) => u.client), wanted)
+    slow.socket.pause()
+    const live = async () => (await sql(stack, `select from realtime.subscription where claims ->> 'sub' = $1`, [me])).length > 0
+    const first = Math.floor(Math.random() * 1e9)
+    let count = 0
+    while (await live()) {
+      assert.ok(count < 5_000, 'the slow socket is still served')
+      // What the kernel's buffers take does not count: half a megabyte each, and the fast one keeps up.
+      await sql(stack, `insert into public.rt_values (id, run, name)
+        select $1::int + i, $2, repeat('x', 500000) from generate_series(0, 4) i`, [first + count, run])
+      count += 5
+      await until(() => fast.list.length === count, `${count} rows at the fast socket`)
+    }
+    slow.socket.resume()
+    assert.equal(await slow.closed(), 1013)
+    assert.equal(slow.reason(), 'too far behind in reading what is sent')
   })
 
   test('live subscriptions are shown in realtime.subscription', async () => {

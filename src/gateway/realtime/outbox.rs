@@ -60,6 +60,11 @@ impl Outbox {
         self.overflow.cancel();
     }
 
+    /// Whether the socket has been given up.
+    pub fn is_given_up(&self) -> bool {
+        self.overflow.is_cancelled()
+    }
+
     /// Resolves when the socket has been given up.
     pub async fn overflowed(&self) {
         self.overflow.cancelled().await;

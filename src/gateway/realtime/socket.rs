@@ -120,7 +120,11 @@ async fn write(
         while let Some(frame) = waiting.try_next() {
             sink.feed(frame).await?;
         }
-        let (code, reason) = (close_code::RESTART, "".into());
+        let (code, reason) = if outbox.is_given_up() {
+            (close_code::AGAIN, "too far behind in reading what is sent".into())
+        } else {
+            (close_code::RESTART, "".into())
+        };
         sink.send(Message::Close(Some(CloseFrame { code, reason }))).await
     };
     // Whoever does not listen to it finds the connection closed.

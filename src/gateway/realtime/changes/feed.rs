@@ -2,11 +2,7 @@
 //! of commits. While Postgres answers, further transactions pile up: batches grow with the load, and order needs no
 //! other care.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use pgwire_replication::Lsn;
 use sqlx::PgPool;
@@ -16,19 +12,20 @@ use tokio::{
 };
 
 use super::{
-    filter::Condition,
-    pgoutput::{Cell, Kind, Relation},
-    record,
-    registry::{Registry, Subscription},
+    deliver::deliver,
+    due::Due,
+    pgoutput::Relation,
+    questions::{ask, decide},
+    registry::Registry,
     slot::{self, Node},
     stream::{Stream, StreamError, Streamed},
-    table::{Access, Deleted, Table},
-    verdict::{Asked, Verdict, Verdicts},
-    visibility::{Asker, Question},
+    tables::Tables,
+    verdict::Verdicts,
+    visibility::Asker,
 };
 use crate::{
     db::{Database, session::Failure},
-    gateway::realtime::{hub::Hub, listener::Listener, messages, protocol::Version},
+    gateway::realtime::{hub::Hub, messages},
     health::Part,
     shutdown::Shutdown,
 };
@@ -54,7 +51,7 @@ pub struct Parts {
 #[derive(Debug)]
 pub struct Feed {
     parts: Parts,
-    tables: HashMap<u32, Table>,
+    tables: Tables,
     /// Up to where everything has been delivered; zero leaves it to the slot.
     position: Lsn,
     /// Whether the slot cannot go on and has to be made anew.
@@ -73,31 +70,12 @@ enum FeedError {
     Session(#[from] Failure),
 }
 
-/// A change and a subscription it concerns.
-struct Due<'a> {
-    streamed: &'a Streamed,
-    subscription: Arc<Subscription>,
-    undecided: Vec<Arc<Condition>>,
-}
-
-/// What is asked of one identity by one statement: the statement's name and the claims.
-type Asking<'a> = (&'a str, &'a str);
-
-/// Rows of a condition that only Postgres can decide.
-struct Undecided {
-    condition: Arc<Condition>,
-    role: String,
-    texts: Vec<String>,
-    /// The places of the rows among the due.
-    places: Vec<usize>,
-}
-
 impl Feed {
     /// A loop that has not started.
     pub fn new(parts: Parts) -> Self {
         Self {
             parts,
-            tables: HashMap::new(),
+            tables: Tables::default(),
             position: Lsn::ZERO,
             slot_failed: false,
             started: false,
@@ -204,8 +182,8 @@ impl Feed {
         let mut pause = FIRST_PAUSE;
         loop {
             match self.prepare(batch).await {
-                Ok((due, visible)) => {
-                    self.deliver(batch, &due, &visible);
+                Ok((due, verdicts)) => {
+                    deliver(&self.parts.hub, &self.tables, batch, &due, &verdicts);
                     self.parts.health.ready();
                     return;
                 }
@@ -221,243 +199,13 @@ impl Feed {
 
     /// Everything a delivery needs to know: who is concerned, and what Postgres says of it.
     async fn prepare<'a>(&mut self, batch: &'a [Streamed]) -> Result<(Vec<Due<'a>>, Verdicts), FeedError> {
-        let mut due = Vec::new();
-        for streamed in batch {
-            if messages::is_messages(&streamed.relation) {
-                continue;
-            }
-            let Some(row) = streamed.change.new.as_ref().or(streamed.change.old.as_ref()) else {
-                continue;
-            };
-            let matching = self
-                .parts
-                .registry
-                .matching(&streamed.relation, streamed.change.kind, row);
-            due.extend(matching.into_iter().map(|(subscription, undecided)| Due {
-                streamed,
-                subscription,
-                undecided,
-            }));
-        }
-        self.describe(&due).await?;
-        self.decide(&mut due).await?;
-        let verdicts = self.ask(&due).await?;
+        let Parts {
+            pool, asker, registry, ..
+        } = &mut self.parts;
+        let mut due = Due::of(batch, registry);
+        self.tables.refresh(pool, &mut due).await?;
+        decide(asker, &mut due).await?;
+        let verdicts = ask(asker, &self.tables, &due).await?;
         Ok((due, verdicts))
     }
-
-    /// Looks up the tables and rights that are new to us or no longer fresh.
-    async fn describe(&mut self, due: &[Due<'_>]) -> Result<(), FeedError> {
-        let mut looked_up = HashSet::new();
-        for due in due {
-            let relation = &due.streamed.relation;
-            let known = self
-                .tables
-                .get(&relation.oid)
-                .is_some_and(|table| Arc::ptr_eq(&table.relation, relation));
-            if !known {
-                match Table::describe(&self.parts.pool, Arc::clone(relation)).await? {
-                    Some(table) => self.tables.insert(relation.oid, table),
-                    None => self.tables.remove(&relation.oid),
-                };
-            }
-            let role = &due.subscription.identity.role;
-            if let Some(table) = self.tables.get_mut(&relation.oid)
-                && looked_up.insert((relation.oid, Arc::as_ptr(relation).addr(), role))
-            {
-                table.access(&self.parts.pool, role).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Lets Postgres decide the conditions we cannot, each once for all its rows; drops what does not hold.
-    async fn decide(&mut self, due: &mut Vec<Due<'_>>) -> Result<(), FeedError> {
-        let mut rows: HashMap<usize, Undecided> = HashMap::new();
-        for (place, due) in due.iter().enumerate() {
-            let row = due.streamed.change.new.as_ref().or(due.streamed.change.old.as_ref());
-            for condition in &due.undecided {
-                let cell = row.and_then(|row| condition.cell(&due.streamed.relation, row));
-                let Some(text) = cell.and_then(Cell::text) else {
-                    continue;
-                };
-                let undecided = rows.entry(Arc::as_ptr(condition).addr()).or_insert_with(|| Undecided {
-                    condition: Arc::clone(condition),
-                    role: due.subscription.identity.role.clone(),
-                    texts: Vec::new(),
-                    places: Vec::new(),
-                });
-                undecided.texts.push(text.to_owned());
-                undecided.places.push(place);
-            }
-        }
-        let mut refused = HashSet::new();
-        for Undecided {
-            condition,
-            role,
-            texts,
-            places,
-        } in rows.into_values()
-        {
-            let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-            let holds = self.parts.asker.satisfying(&role, &condition, &texts).await?;
-            let failing = places.iter().enumerate().filter(|(at, _)| !holds.contains(at));
-            refused.extend(failing.map(|(_, place)| *place));
-        }
-        let mut number = 0;
-        due.retain(|_| {
-            number += 1;
-            !refused.contains(&(number - 1))
-        });
-        Ok(())
-    }
-
-    /// Asks for each identity once about all rows that concern it.
-    async fn ask(&mut self, due: &[Due<'_>]) -> Result<Verdicts, FeedError> {
-        let (questions, asked, transactions) = self.questions(due);
-        let answers = if questions.is_empty() {
-            Vec::new()
-        } else {
-            self.parts.asker.ask(&transactions, &questions).await?
-        };
-        Ok(Verdicts { asked, answers })
-    }
-
-    /// What to ask, where each of the due finds its answer, and the transactions an answer has to know of.
-    fn questions(&self, due: &[Due<'_>]) -> (Vec<Question>, Asked, Vec<u32>) {
-        let (mut questions, mut numbers): (Vec<Question>, HashMap<Asking<'_>, usize>) = Default::default();
-        let mut places: HashMap<(usize, usize), usize> = HashMap::new();
-        let (mut asked, mut transactions) = (HashMap::new(), HashSet::new());
-        for (at, due) in due.iter().enumerate() {
-            let Some((table, access)) = self.known(due) else {
-                continue;
-            };
-            let change = &due.streamed.change;
-            let (statement, row) = match (change.kind, &change.new, &change.old) {
-                (Kind::Delete, _, Some(old)) => match &access.deleted {
-                    Deleted::Asked(statement) => (statement, Some(table.old_row(old))),
-                    Deleted::Unasked => continue,
-                },
-                (_, Some(new), _) => match &access.by_key {
-                    Some(statement) => (statement, table.key(new)),
-                    None => continue,
-                },
-                _ => continue,
-            };
-            let Some(row) = row else { continue };
-            let identity = &due.subscription.identity;
-            let asking = (statement.name(), identity.claims.raw());
-            let number = *numbers.entry(asking).or_insert_with(|| {
-                questions.push(Question {
-                    statement: Arc::clone(statement),
-                    identity: Arc::clone(identity),
-                    rows: Vec::new(),
-                });
-                questions.len() - 1
-            });
-            let place = *places
-                .entry((number, std::ptr::from_ref(due.streamed).addr()))
-                .or_insert_with(|| {
-                    questions[number].rows.push(row);
-                    questions[number].rows.len() - 1
-                });
-            asked.insert(at, (number, place));
-            transactions.insert(due.streamed.xid);
-        }
-        (questions, asked, transactions.into_iter().collect())
-    }
-
-    /// The table as this change is written, and what the subscriber may read of it.
-    fn known(&self, due: &Due<'_>) -> Option<(&Table, &Arc<Access>)> {
-        let table = self.tables.get(&due.streamed.relation.oid)?;
-        let current = table.relation.columns == due.streamed.relation.columns;
-        let access = table.known_access(&due.subscription.identity.role)?;
-        current.then_some((table, access))
-    }
-
-    /// Sends everything in the order of commits.
-    fn deliver(&self, batch: &[Streamed], due: &[Due<'_>], verdicts: &Verdicts) {
-        let mut due = due.iter().enumerate().peekable();
-        for streamed in batch {
-            if messages::is_messages(&streamed.relation) {
-                messages::deliver(&self.parts.hub, &streamed.relation, &streamed.change);
-                continue;
-            }
-            let mut events: HashMap<u64, Event<'_>> = HashMap::new();
-            while let Some((at, due)) = due.next_if(|(_, due)| std::ptr::eq(due.streamed, streamed)) {
-                let subscription = &*due.subscription;
-                let listener = &subscription.listener;
-                let outcome = self
-                    .known(due)
-                    .map(|(table, access)| verdicts.of(at, table, access, streamed.change.kind));
-                let shown = match outcome {
-                    // The table or the role is gone: nobody is left who could have the right.
-                    None | Some(Verdict::Hidden) => continue,
-                    Some(Verdict::Failed(reason)) => {
-                        listener.system(
-                            "postgres_changes",
-                            "error",
-                            &format!("This change could not be checked: {reason}"),
-                        );
-                        continue;
-                    }
-                    Some(Verdict::TooSlow) => {
-                        listener.system("postgres_changes", "error", "{:error, \"Too many database timeouts\"}");
-                        listener.fail();
-                        continue;
-                    }
-                    Some(Verdict::Visible) => None,
-                    Some(Verdict::Error(text)) => Some(text),
-                };
-                let event = events.entry(listener.id).or_insert_with(|| Event {
-                    subscription,
-                    error: shown,
-                    ids: Vec::new(),
-                });
-                if !event.ids.contains(&subscription.id) {
-                    event.ids.push(subscription.id);
-                }
-            }
-            self.send(streamed, events.into_values());
-        }
-    }
-
-    /// What is the same for several subscribers is written once.
-    fn send<'a>(&self, streamed: &Streamed, events: impl Iterator<Item = Event<'a>>) {
-        let Some(table) = self.tables.get(&streamed.relation.oid) else {
-            return;
-        };
-        let (mut data, mut frames) = (HashMap::new(), HashMap::new());
-        for event in events {
-            let Subscription {
-                identity,
-                select,
-                listener,
-                ..
-            } = event.subscription;
-            let Some(access) = table.known_access(&identity.role) else {
-                continue;
-            };
-            let data: &String = data
-                .entry((Arc::as_ptr(access), select.as_deref(), event.error))
-                .or_insert_with(|| match event.error {
-                    Some(error) => record::error(table, streamed.change.kind, error),
-                    None => record::data(table, access, select.as_deref(), &streamed.change, streamed.committed),
-                });
-            let Listener { topic, version, .. } = &**listener;
-            let key: (Version, &str, Vec<u32>, *const String) = (*version, topic, event.ids, data);
-            let frame = frames.entry(key).or_insert_with_key(|(version, topic, ids, _)| {
-                let payload = format!("{{\"ids\":{ids:?},\"data\":{data}}}");
-                version.text(None, None, topic, "postgres_changes", &payload)
-            });
-            listener.send(frame.clone());
-        }
-    }
-}
-
-/// One change for one channel.
-struct Event<'a> {
-    /// One of those that match; a channel has one identity.
-    subscription: &'a Subscription,
-    error: Option<&'static str>,
-    ids: Vec<u32>,
 }

@@ -7,10 +7,13 @@
 //! ```
 //!
 //! - [`stream`] the log as transactions ([`pgoutput`]), from this gateway's [`slot`]
-//! - [`subscribe`] from a join's parameters to subscriptions; [`registry`] who is subscribed; [`filter`] to which rows
-//! - [`table`] what a table is and what each role may read of it; [`visibility`] which rows an identity may see
-//! - [`record`] and [`encode`] the event; [`types`] how values look
-//! - [`verdict`] what becomes of a change for one subscriber; [`feed`] the one loop through all of it
+//! - [`subscribe`] from a join's parameters to subscriptions; [`registry`] who is subscribed; [`filter`] how filters are
+//!   written, [`condition`] which rows meet them
+//! - [`table`] what a table is and what each role may read of it; [`tables`] those the loop has met
+//! - [`due`] whom a batch concerns; [`questions`] what Postgres is asked about it; [`visibility`] how, each answer by a
+//!   [`snapshot`] late enough; [`refusal`] which of its errors concern one table and which all
+//! - [`verdict`] what becomes of a change for one subscriber; [`deliver`] his event: [`record`], [`encode`], [`types`]
+//! - [`feed`] the one loop through all of it
 
 use std::{sync::Arc, time::Duration};
 
@@ -29,16 +32,23 @@ use registry::{Registered, Registry};
 use slot::Node;
 pub use subscribe::Binding;
 
+mod condition;
+mod deliver;
+mod due;
 mod encode;
 mod feed;
 mod filter;
 mod pgoutput;
+mod questions;
 mod record;
+mod refusal;
 mod registry;
 mod slot;
+mod snapshot;
 mod stream;
 mod subscribe;
 mod table;
+mod tables;
 mod types;
 mod verdict;
 mod visibility;

@@ -5,12 +5,12 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
 use super::{
-    filter::{Condition, Verdict},
+    condition::{Condition, Verdict},
     pgoutput::{Cell, Kind, Relation},
 };
 use crate::gateway::realtime::{listener::Listener, token::Identity};
@@ -34,6 +34,17 @@ pub struct Subscription {
     pub identity: Arc<Identity>,
     /// Where events go.
     pub listener: Arc<Listener>,
+    /// Whether it has been told that its changes cannot be checked.
+    pub troubled: AtomicBool,
+}
+
+impl Subscription {
+    /// Tells what is wrong with its changes; the first time only, as it would be the same for every change.
+    pub fn trouble(&self, message: &str) {
+        if !self.troubled.swap(true, Ordering::Relaxed) {
+            self.listener.system("postgres_changes", "error", message);
+        }
+    }
 }
 
 type Bucket = HashMap<u64, Arc<Subscription>>;

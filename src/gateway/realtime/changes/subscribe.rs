@@ -1,12 +1,16 @@
 //! From what a join asks for to subscriptions: checked against the catalog, values as Postgres prints them.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::HashSet,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use serde_json::{Map, Value, json};
 use sqlx::{AssertSqlSafe, PgPool, postgres::types::Oid};
 
 use super::{
-    filter::{self, Condition, MAX_VALUES, Op, Written},
+    condition::Condition,
+    filter::{self, MAX_VALUES, Op, Written},
     pgoutput::Kind,
     registry::Subscription,
     types,
@@ -113,6 +117,7 @@ impl Binding {
             select: wanted.select,
             identity: Arc::clone(identity),
             listener: Arc::clone(listener),
+            troubled: AtomicBool::new(false),
         };
         Ok((subscription, rows))
     }

@@ -27,6 +27,8 @@ pub enum Verdict<'a> {
     Hidden,
     /// His role, claims or policies failed, with Postgres' words.
     Failed(&'a str),
+    /// Postgres refuses to tell what the table, or a condition on it, needs, with its words.
+    Refused(&'a str),
     /// His policies take too long.
     TooSlow,
     /// Told as an event without the row.

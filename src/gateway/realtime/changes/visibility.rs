@@ -14,7 +14,11 @@ use std::{
 use sha2::{Digest, Sha256};
 use tokio::time::{Instant, sleep};
 
-use super::filter::Condition;
+use super::{
+    condition::Condition,
+    refusal::{self, speaks_of_the_statement},
+    snapshot::finished,
+};
 use crate::{
     db::session::{Failure, Pool, Pooled, Step},
     gateway::realtime::token::Identity,
@@ -109,7 +113,7 @@ impl Asker {
     /// The answers to all questions, in their order, each given by a snapshot that includes the transactions `after`.
     ///
     /// # Errors
-    /// When the connection fails, or a transaction stays invisible for a minute. Nothing has been decided then.
+    /// When Postgres cannot be asked now, or a transaction stays invisible for a minute. Nothing has been decided then.
     pub async fn ask(&mut self, after: &[u32], questions: &[Question]) -> Result<Vec<Answer>, Failure> {
         let mut answers = Vec::with_capacity(questions.len());
         for part in questions.chunks(MAX_QUESTIONS) {
@@ -118,29 +122,23 @@ impl Asker {
         Ok(answers)
     }
 
-    /// Which of the values satisfy a condition, by their places. A condition that fails is satisfied by none.
+    /// Which of the values satisfy a condition, by their places; or why Postgres does not tell.
     ///
     /// # Errors
-    /// When the connection fails.
+    /// When Postgres cannot be asked now.
     pub async fn satisfying(
         &mut self,
         role: &str,
         condition: &Condition,
         values: &[&str],
-    ) -> Result<HashSet<usize>, Failure> {
+    ) -> Result<Result<HashSet<usize>, String>, Failure> {
         let (list, sql) = (array(values), condition.question());
         let params = [Some(list.as_bytes()), Some(condition.written.value.as_bytes())];
         let taken = [Some(role.as_bytes())];
         let steps = [Step::new(TAKE_ROLE, &taken), Step::new(&sql, &params).as_role(role)];
         match self.run(&steps).await {
-            Ok(rows) => Ok(rows[1].iter().filter_map(|row| place(row.text(0)?)).collect()),
-            Err(failure) => match failure.refusal() {
-                Some(refusal) => {
-                    tracing::warn!(error = %refusal, "a filter could not be evaluated");
-                    Ok(HashSet::new())
-                }
-                None => Err(failure),
-            },
+            Ok(rows) => Ok(Ok(rows[1].iter().filter_map(|row| place(row.text(0)?)).collect())),
+            Err(failure) => refusal::of_failure(failure).map(Err),
         }
     }
 
@@ -154,16 +152,18 @@ impl Asker {
             }
         }
         match self.call(after, questions, &open, &mut answers).await {
-            Err(failure) if failure.refusal().is_some() => {}
+            Err(failure) if speaks_of_the_statement(&failure) => {}
             outcome => return outcome.map(|()| answers),
         }
         // The time limit ends the call for everybody in it: one by one it ends for whoever it is meant.
         for number in open {
             if let Err(failure) = self.call(after, questions, &[number], &mut answers).await {
-                answers[number] = match failure.refusal() {
-                    Some(refusal) if refusal.code == QUERY_CANCELED => Answer::TooSlow,
-                    Some(refusal) => Answer::Failed(refusal.to_string()),
-                    None => return Err(failure),
+                let too_slow = failure.refusal().is_some_and(|refusal| refusal.code == QUERY_CANCELED);
+                let reason = refusal::of_failure(failure)?;
+                answers[number] = if too_slow {
+                    Answer::TooSlow
+                } else {
+                    Answer::Failed(reason)
                 };
             }
         }
@@ -248,12 +248,9 @@ impl Asker {
                         names.insert(statement.name.clone());
                     }
                 }
-                Err(failure) => match failure.refusal() {
-                    Some(refusal) => {
-                        failed.insert(statement.name.clone(), refusal.to_string());
-                    }
-                    None => return Err(failure),
-                },
+                Err(failure) => {
+                    failed.insert(statement.name.clone(), refusal::of_failure(failure)?);
+                }
             }
         }
         Ok(failed)
@@ -264,21 +261,30 @@ impl Asker {
         let (session, _) = match &mut self.session {
             Some(session) => session,
             none => {
-                let mut session = self.pool.session().await?;
-                for setting in SESSION {
-                    session.transaction(&[Step::new(setting, &[])]).await?;
-                }
+                let session = open(&self.pool).await.map_err(|failure| match failure.refusal() {
+                    // Whatever is said against a session, it is not said against the statement.
+                    Some(refusal) => io::Error::other(refusal.to_string()).into(),
+                    None => failure,
+                })?;
                 none.insert((session, HashSet::new()))
             }
         };
         let outcome = session.transaction(steps).await;
         if let Err(failure) = &outcome
-            && failure.refusal().is_none()
+            && !speaks_of_the_statement(failure)
         {
             self.session = None;
         }
         outcome
     }
+}
+
+async fn open(pool: &Pool) -> Result<Pooled, Failure> {
+    let mut session = pool.session().await?;
+    for setting in SESSION {
+        session.transaction(&[Step::new(setting, &[])]).await?;
+    }
+    Ok(session)
 }
 
 /// Postgres counts from one.
@@ -306,45 +312,9 @@ fn array<T: AsRef<str>>(texts: impl IntoIterator<Item = T>) -> String {
     out
 }
 
-/// Does the snapshot (`xmin:xmax:running,..` in 64 bits) see this 32-bit transaction as over?
-fn finished(snapshot: &str, xid: u32) -> bool {
-    let mut parts = snapshot.split(':');
-    let mut number = || parts.next().and_then(|part| part.parse::<u64>().ok());
-    let (Some(xmin), Some(xmax)) = (number(), number()) else {
-        return false;
-    };
-    // The full number is the one nearest to xmax with these low bits.
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_possible_wrap,
-        reason = "the low 32 bits, as a distance"
-    )]
-    let distance = xid.wrapping_sub(xmax as u32) as i32;
-    let xid = xmax.wrapping_add_signed(distance.into());
-    let running = parts.next().unwrap_or_default();
-    xid < xmin || xid < xmax && !running.split(',').any(|each| each.parse() == Ok(xid))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_snapshot_includes_what_is_over() {
-        assert!(finished("100:105:100,103", 99));
-        assert!(!finished("100:105:100,103", 100));
-        assert!(finished("100:105:100,103", 101));
-        assert!(!finished("100:105:100,103", 103));
-        assert!(!finished("100:105:100,103", 105));
-        assert!(!finished("100:105:100,103", 106));
-        // Past the first wrap of 32 bits.
-        let epoch = 1_u64 << 32;
-        let snapshot = format!("{}:{}:", epoch + 2, epoch + 5);
-        assert!(finished(&snapshot, 4));
-        assert!(!finished(&snapshot, 5));
-        assert!(finished(&snapshot, u32::MAX));
-        assert!(!finished("", 1));
-    }
 
     #[test]
     fn array_literals_keep_what_they_hold() {
