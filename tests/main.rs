@@ -8,5 +8,6 @@ mod database_url;
 mod directions;
 mod embedded;
 mod migrations;
+mod session;
 mod support;
 mod worker;

@@ -46,6 +46,12 @@ grant pg_monitor, pg_read_all_data, pg_signal_backend to postgres;
 grant pg_read_all_data to supabase_read_only_user;
 -- The supabase CLI's data dumps begin by setting it, and a hosted project's postgres may.
 grant set on parameter session_replication_role to postgres;
+-- The REST service is configured by settings of its login role, and a hosted project's postgres may make them.
+grant set on parameter
+  pgrst.db_schemas, pgrst.db_extra_search_path, pgrst.db_anon_role, pgrst.db_max_rows, pgrst.db_pre_request,
+  pgrst.db_root_spec, pgrst.db_hoisted_tx_settings, pgrst.db_aggregates_enabled, pgrst.db_plan_enabled,
+  pgrst.db_tx_end, pgrst.jwt_aud, pgrst.openapi_mode
+to postgres;
 
 -- Time limits by role, as on a hosted project. They bound what a caller can make the database do.
 alter role anon set statement_timeout = '3s';

@@ -22,6 +22,7 @@ use axum::{
     routing::get,
 };
 use serde_json::{Map, Value, json};
+use tower::ServiceExt;
 use tower_http::{
     catch_panic::CatchPanicLayer,
     cors::{AllowHeaders, Any, CorsLayer},
@@ -85,13 +86,27 @@ pub async fn router(context: Context, services: Services) -> anyhow::Result<Rout
     if let Some(settings) = services.realtime {
         api = api.nest("/realtime/v1", realtime::router(context.clone(), settings).await?);
     }
-    Ok(api
+    let api = api
         .layer(middleware::from_fn_with_state(Arc::clone(&context.keys), authorize))
         .layer(CatchPanicLayer::custom(log::panicked))
         .layer(middleware::from_fn(log::request))
         .route("/health", get(health).with_state(context.health))
-        .fallback(no_route)
-        .layer(cors()))
+        .fallback(no_route);
+    let plain = api.clone();
+    Ok(api
+        .layer(cors())
+        .layer(middleware::from_fn_with_state(plain, pass_options)))
+}
+
+/// `CorsLayer` takes every OPTIONS for a preflight; one that is none goes to the service, which may tell what can be
+/// done there.
+async fn pass_options(State(plain): State<Router>, request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    let preflight = headers.contains_key(header::ORIGIN) && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+    if request.method() == Method::OPTIONS && !preflight {
+        return plain.oneshot(request).await.into_response();
+    }
+    next.run(request).await
 }
 
 /// Turns the request's API key into the token it stands for, as Supabase's gateway does: behind it services

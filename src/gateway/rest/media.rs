@@ -97,47 +97,35 @@ fn form(media: &Media, subject: Subject<'_>, catalog: &Catalog, settings: &Setti
 }
 
 /// A form that the database defines: a function whose value is a media type, or an aggregate that makes one of rows.
+/// One that is for `*/*` answers whatever is accepted; one that is not does not answer `*/*`, which means JSON.
 fn custom(media: &Media, subject: Subject<'_>, catalog: &Catalog) -> Option<Form> {
     let name = match media {
         Media::Object { .. } | Media::Array { .. } | Media::Plan(_) => return None,
         media => media.to_string(),
     };
-    let answers = |own: &str| own == name || own == "*/*";
-    let content_type = |own: &str| {
-        let named = if own == "*/*" { "application/octet-stream" } else { own };
-        Media::parse(named).content_type()
-    };
-    if let Some(routine) = subject.routine
-        && let Some(own) = &routine.media
-        && (answers(own) || *media == Media::Any)
-    {
-        let binary = routine.returns.name == "bytea";
-        return Some(Form {
-            content_type: content_type(own),
-            body: Body::Raw { binary },
-            single: false,
-            plan: None,
-        });
-    }
-    let relation = subject.relation.filter(|_| subject.whole)?;
-    let of_relation = |handler: &&Handler| handler.relation == Some(relation.oid);
-    let of_any = |handler: &&Handler| handler.relation.is_none();
-    let named = || catalog.handlers.iter().filter(|handler| answers(&handler.media));
-    let handler = named()
-        .find(of_relation)
-        .or_else(|| named().find(of_any).filter(|_| *media != Media::Any));
-    let handler = handler.or_else(|| {
-        let any = *media == Media::Any;
-        catalog.handlers.iter().filter(|_| any).find(of_relation)
-    })?;
-    Some(Form {
-        content_type: content_type(&handler.media),
-        body: Body::Aggregate {
-            function: Name::new(&handler.schema, &handler.name),
-            of: Some(relation.qualified()),
-            binary: handler.binary,
-        },
+    let made = |own: &str, body: Body| Form {
+        content_type: Media::parse(if own == "*/*" { "application/octet-stream" } else { own }).content_type(),
+        body,
         single: false,
         plan: None,
-    })
+    };
+    if let Some(routine) = subject.routine
+        && let Some(own) = routine.media.as_ref().filter(|own| **own == name || *own == "*/*")
+    {
+        let binary = routine.returns.name == "bytea";
+        return Some(made(own, Body::Raw { binary }));
+    }
+    let relation = subject.relation?;
+    let of_relation = |handler: &&Handler| {
+        handler.relation == Some(relation.oid) && (handler.media == name || handler.media == "*/*")
+    };
+    let of_any = |handler: &&Handler| handler.relation.is_none() && handler.media == name;
+    let own = catalog.handlers.iter().filter(|_| subject.whole).find(of_relation);
+    let handler = own.or_else(|| catalog.handlers.iter().find(of_any))?;
+    let body = Body::Aggregate {
+        function: Name::new(&handler.schema, &handler.name),
+        of: handler.relation.map(|_| relation.qualified()),
+        binary: handler.binary,
+    };
+    Some(made(&handler.media, body))
 }

@@ -6,7 +6,7 @@ use rand::{RngExt, SeedableRng, rngs::SmallRng};
 use super::{
     filter,
     media::{self, Media},
-    order, path,
+    operation, order, path,
     payload::Payload,
     query::{Plain, Query},
     select,
@@ -32,7 +32,7 @@ fn parsers_take_any_text() {
         let mut random = SmallRng::seed_from_u64(seed);
         let text = text(&mut random);
         let _ = select::parse(&text, &["auth.users"]);
-        let _ = filter::operation(&text);
+        let _ = operation::operation(&text);
         let _ = filter::group(false, true, &format!("({text})"));
         let _ = filter::tree_path(&text);
         let _ = filter::logic_path(&text);

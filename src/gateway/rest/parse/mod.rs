@@ -3,7 +3,7 @@
 //! | part | read by |
 //! | --- | --- |
 //! | path | [`path`] |
-//! | query string | [`query`]: [`select`], [`filter`] (with logic trees), [`order`], ranges, names |
+//! | query string | [`query`]: [`select`], [`filter`] (with logic trees), [`operation`], [`order`], ranges, names |
 //! | `Prefer` | [`prefer`] |
 //! | `Accept`, `Content-Type` | [`media`] |
 //! | body | [`payload`] |
@@ -11,6 +11,7 @@
 pub mod cursor;
 pub mod filter;
 pub mod media;
+pub mod operation;
 pub mod order;
 pub mod path;
 pub mod payload;

@@ -8,6 +8,7 @@ use super::{
     super::error::Result,
     cursor::Cursor,
     filter::{self, Condition, Group, Test},
+    operation,
     order::{self, Term},
     range::Window,
     select::{self, Item},
@@ -114,12 +115,12 @@ impl Query {
                 let group: Group = filter::group(negated, any, value)?;
                 self.conditions.push((path, Condition::Group(group)));
             }
-            _ => match filter::operation(value) {
+            _ => match operation::operation(value) {
                 Ok(operation) => {
                     let (path, field) = filter::tree_path(key)?;
                     self.conditions.push((path, Condition::Test(Test { field, operation })));
                 }
-                Err(_) if plain == Plain::Arguments && !filter::looks_like_operation(value) => {
+                Err(_) if plain == Plain::Arguments && !operation::looks_like_operation(value) => {
                     self.arguments.push((key.to_owned(), value.to_owned()));
                 }
                 Err(error) => return Err(error),

@@ -8,7 +8,8 @@ use super::super::{
     catalog::{Column, Relation},
     error::{Error, Result},
     parse::{
-        filter::{Condition, Operator},
+        filter::Condition,
+        operation::Operator,
         payload::Payload,
         prefer::{Prefer, Resolution},
         query::Query,

@@ -123,22 +123,19 @@ impl<'a> Incoming<'a> {
             .ok_or_else(|| Error::internal("The database gave no answer"))?;
         let total = part(row, Part::Total).and_then(|total| total.parse().ok());
         let did = Did::Call { void: routine.void };
-        let response = Reply {
+        Reply {
             did,
             prefer: &self.prefer,
             range,
             head: self.is_head(),
+            binary: form.body.is_binary(),
             content_type: form.content_type,
             content_location: None,
             location: None,
             applied: reply::applied(&self.prefer, did, None, self.settings.db_tx_end.allow_override),
             profile: self.profile.as_deref(),
         }
-        .build(row, total)?;
-        match form.body {
-            Body::Raw { binary: true } | Body::Aggregate { binary: true, .. } => Ok(decoded(response, row)),
-            _ => Ok(response),
-        }
+        .build(row, total)
     }
 
     /// The function that is meant, and what it is called with.
@@ -231,21 +228,4 @@ fn values(sql: &mut Sql, node: &Node<'_>) {
             sql.push(" offset ").value(range.first.to_string());
         }
     }
-}
-
-/// A body that came in hexadecimal.
-fn decoded(mut response: Response, row: &crate::db::session::Row) -> Response {
-    let text = part(row, Part::Body).unwrap_or_default().as_bytes();
-    let digit = |byte: u8| {
-        char::from(byte)
-            .to_digit(16)
-            .and_then(|digit| u8::try_from(digit).ok())
-            .unwrap_or(0)
-    };
-    let bytes: Vec<u8> = text
-        .chunks_exact(2)
-        .map(|pair| digit(pair[0]) << 4 | digit(pair[1]))
-        .collect();
-    *response.body_mut() = bytes.into();
-    response
 }

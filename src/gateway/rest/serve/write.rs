@@ -157,6 +157,7 @@ impl Incoming<'_> {
             prefer: &self.prefer,
             range: Range::default(),
             head: false,
+            binary: form.body.is_binary(),
             content_type: form.content_type,
             content_location: None,
             location: (headers_only && one).then_some((name, relation.key.as_slice())),
@@ -176,7 +177,7 @@ impl Incoming<'_> {
     ) {
         let missing = self.prefer.missing.unwrap_or(Missing::Null);
         match (&self.parts.method, payload) {
-            (&Method::PATCH, Some(payload)) => write.update(sql, payload, columns),
+            (&Method::PATCH, Some(payload)) => write.update(sql, payload, columns, missing),
             (method, Some(payload)) => {
                 let put = *method == Method::PUT;
                 write.insert(sql, payload, columns, missing, conflict, put);

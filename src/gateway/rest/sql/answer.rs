@@ -71,6 +71,13 @@ pub enum Body {
     },
 }
 
+impl Body {
+    /// Whether the statement gives it in hexadecimal.
+    pub fn is_binary(&self) -> bool {
+        matches!(self, Self::Raw { binary: true } | Self::Aggregate { binary: true, .. })
+    }
+}
+
 /// When a write takes itself back. Nothing decides after the answer was seen: there is one write and one `Sync`, so
 /// the statement itself has to fail, and it does by reading a text as a number that is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,8 @@ use super::{
         catalog::{Catalog, Column},
         parse::{
             cursor::{Field, JsonOperand},
-            filter::{Condition, Group, Operation, Operator, Quantifier, Test},
+            filter::{Condition, Group, Test},
+            operation::{Operation, Operator, Quantifier},
         },
         plan::read::{Child, Node},
     },

@@ -7,6 +7,7 @@
 //! because expressions to group by must be the same text twice.
 //!
 //! - [`read`] selects rows of a [`Node`](super::plan::read::Node)
+//! - [`keys`] names what a row has
 //! - [`condition`] writes filters
 //! - [`write`] and [`call`] write the source of rows for the other methods
 //! - [`answer`] wraps rows into the one row of an answer
@@ -19,6 +20,7 @@ use super::catalog::Name;
 pub mod answer;
 pub mod call;
 pub mod condition;
+mod keys;
 pub mod read;
 pub mod settings;
 pub mod write;

@@ -8,6 +8,7 @@ use super::{
     },
     RESULT, Sql,
     condition::{self, Embeds},
+    keys::{key, keys, spread_keys},
 };
 
 /// The column of a joined embed that is not null where there are rows.
@@ -39,40 +40,6 @@ pub fn existence(sql: &mut Sql, catalog: &Catalog, parent: &Node<'_>, child: &Ch
     sql.push("select 1");
     reader.from(sql, &child.node, Some((parent, child)));
     reader.filter(sql, &child.node, Some((parent, child)), Embeds::Exists);
-}
-
-/// The keys a level puts into a row, its own and those of what is spread into it.
-fn keys(node: &Node<'_>) -> Vec<String> {
-    let mut keys = Vec::new();
-    for output in &node.fields {
-        match output {
-            Output::Star => {
-                let columns = node
-                    .relation
-                    .map_or(&[] as &[_], |relation| relation.columns.as_slice());
-                keys.extend(columns.iter().map(|column| column.name.clone()));
-            }
-            Output::Column(column) => keys.push(key(column).to_owned()),
-        }
-    }
-    for child in &node.embeds {
-        if child.spread {
-            keys.extend(self::keys(&child.node));
-        } else if !child.node.is_empty() {
-            keys.push(child.key.clone());
-        }
-    }
-    keys
-}
-
-/// The key of a column's value.
-fn key(column: &Column) -> &str {
-    match (&column.alias, &column.aggregate, &column.field) {
-        (Some(alias), ..) => alias,
-        (None, Some(aggregate), _) => aggregate.function,
-        (None, None, Some(field)) => field.key(),
-        (None, None, None) => "count",
-    }
 }
 
 type Parent<'p, 'c> = Option<(&'p Node<'c>, &'p Child<'c>)>;
@@ -387,37 +354,6 @@ impl Reader<'_> {
             None => condition::field(sql, &node.alias, column(node).as_ref(), &term.field),
         }
     }
-}
-
-/// The keys that a spread gives its parent, with the aggregates that the parent computes.
-fn spread_keys<'a>(child: &'a Child<'_>) -> Vec<(String, Option<&'a Column>)> {
-    if !child.to_one {
-        return keys(&child.node).into_iter().map(|key| (key, None)).collect();
-    }
-    let mut all = Vec::new();
-    for output in &child.node.fields {
-        match output {
-            Output::Star => {
-                let columns = child
-                    .node
-                    .relation
-                    .map_or(&[] as &[_], |relation| relation.columns.as_slice());
-                all.extend(columns.iter().map(|column| (column.name.clone(), None)));
-            }
-            Output::Column(column) => {
-                let aggregate = Some(column).filter(|column| column.aggregate.is_some());
-                all.push((key(column).to_owned(), aggregate));
-            }
-        }
-    }
-    for inner in &child.node.embeds {
-        if inner.spread {
-            all.extend(spread_keys(inner));
-        } else if !inner.node.is_empty() {
-            all.push((inner.key.clone(), None));
-        }
-    }
-    all
 }
 
 fn aggregated(sql: &mut Sql, column: &Column, value: impl FnOnce(&mut Sql)) {

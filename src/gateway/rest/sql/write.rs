@@ -99,7 +99,7 @@ impl Write<'_> {
     }
 
     /// An update of the rows that the conditions choose.
-    pub fn update(&self, sql: &mut Sql, payload: &Payload, columns: &[&Column]) {
+    pub fn update(&self, sql: &mut Sql, payload: &Payload, columns: &[&Column], missing: Missing) {
         if columns.is_empty() || payload.is_empty {
             return self.nothing(sql);
         }
@@ -109,7 +109,7 @@ impl Write<'_> {
             self.payload_column(sql, column);
         });
         sql.push(" from (select *");
-        self.body(sql, payload, columns, Missing::Null);
+        self.body(sql, payload, columns, missing);
         sql.push(" limit 1) as ").name(BODY);
         self.chosen(sql);
         self.returned(sql);
