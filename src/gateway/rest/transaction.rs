@@ -37,6 +37,18 @@ pub struct Outcome {
     pub estimate: Option<i64>,
 }
 
+impl Outcome {
+    /// The one row of a statement that answers with one.
+    ///
+    /// # Errors
+    /// PGRSTX00 when there is none, which is a fault of ours.
+    pub fn row(&self) -> Result<&Row> {
+        self.rows
+            .first()
+            .ok_or_else(|| Error::internal("The database gave no answer").into())
+    }
+}
+
 impl Transaction {
     /// Runs it. A client that hangs up does not stop it once it has a session: the session would be left in the
     /// middle of an answer.

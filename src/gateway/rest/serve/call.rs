@@ -117,10 +117,7 @@ impl<'a> Incoming<'a> {
         if form.plan.is_some() {
             return Ok(reply::plan(&outcome.rows, &form.content_type));
         }
-        let row = outcome
-            .rows
-            .first()
-            .ok_or_else(|| Error::internal("The database gave no answer"))?;
+        let row = outcome.row()?;
         let total = part(row, Part::Total).and_then(|total| total.parse().ok());
         let did = Did::Call { void: routine.void };
         Reply {

@@ -69,10 +69,7 @@ impl Incoming<'_> {
         if form.plan.is_some() {
             return Ok(reply::plan(&outcome.rows, &form.content_type));
         }
-        let row = outcome
-            .rows
-            .first()
-            .ok_or_else(|| Error::internal("The database gave no answer"))?;
+        let row = outcome.row()?;
         if form.single && part(row, Part::Rows) != Some("1") {
             return Err(Error::not_single(part(row, Part::Rows).unwrap_or("0")).into());
         }

@@ -5,7 +5,7 @@ use axum::{http::Method, response::Response};
 use super::{
     super::{
         catalog::{Column, Name},
-        error::{Error, Result},
+        error::Result,
         media::{self, Subject},
         parse::{
             payload::Payload,
@@ -139,10 +139,7 @@ impl Incoming<'_> {
         if form.plan.is_some() {
             return Ok(reply::plan(&outcome.rows, &form.content_type));
         }
-        let row = outcome
-            .rows
-            .first()
-            .ok_or_else(|| Error::internal("The database gave no answer"))?;
+        let row = outcome.row()?;
         let written = part(row, Part::Rows).and_then(|rows| rows.parse().ok());
         let total = match (self.prefer.count, did) {
             (Some(Count::Exact), _) => written,
