@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use sqlx::PgPool;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::wake::Wake;
@@ -13,6 +14,9 @@ use crate::{health::Part, shutdown::Shutdown};
 
 /// How long one tick may take before its connection is given up.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// After so many calls the tick ends, and the next begins soon.
+const AT_ONCE: u32 = 500;
 
 /// The longest pause after failures.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -35,29 +39,50 @@ impl From<i64> for Outcome {
     }
 }
 
-/// Something to be done again and again.
-pub trait Duty: Send + Sync {
-    /// Its name in logs and health.
-    const NAME: &'static str;
-
-    /// Whether the database's notifications wake it.
-    const LISTENS: bool;
-
+/// Something to be done again and again: a function of the database that does what is due, leaves alone what another
+/// worker is just doing, and returns how much it did.
+#[derive(Clone, Copy, Debug)]
+pub struct Duty {
+    /// Its name in logs, metrics and health.
+    pub name: &'static str,
+    /// One statement that returns one bigint: how many things were done.
+    pub statement: &'static str,
+    /// The longest time from one tick to the next; none: as often as the worker polls.
+    pub every: Option<Duration>,
     /// The shortest time from one tick to the next: what happens meanwhile is done together.
-    const REST: Duration = Duration::ZERO;
+    pub rest: Duration,
+    /// Whether the database's notifications wake it.
+    pub listens: bool,
+    /// Whether a tick calls the function until nothing is left. Each call is a transaction of its own, so that none is
+    /// long and none waits for another's locks with its own in hand.
+    pub repeats: bool,
+}
 
-    /// The longest time from one tick to the next.
-    fn every(&self) -> Duration;
-
-    /// Does what is due.
+impl Duty {
+    /// Does what is due, though not endlessly: a long backlog is worked off over several ticks.
     ///
     /// # Errors
     /// When the database cannot be reached or refuses; the next tick tries again.
-    fn tick(&self) -> impl Future<Output = sqlx::Result<Outcome>> + Send;
+    pub async fn tick(&self, pool: &PgPool) -> sqlx::Result<Outcome> {
+        let mut done = 0;
+        for _ in 0..if self.repeats { AT_ONCE } else { 1 } {
+            let count = sqlx::query_scalar::<_, i64>(self.statement)
+                .persistent(false) // a transaction pooler gives each statement another session
+                .fetch_one(pool)
+                .await?;
+            if count == 0 {
+                break;
+            }
+            done += count;
+        }
+        Ok(done.into())
+    }
 }
 
 /// What the loops of one worker have in common.
 pub(super) struct Crew {
+    pool: PgPool,
+    poll: Duration,
     shutdown: Shutdown,
     wake: Wake,
     health: Part,
@@ -65,9 +90,12 @@ pub(super) struct Crew {
 }
 
 impl Crew {
-    pub(super) fn new(shutdown: Shutdown, wake: Wake, health: Part) -> Self {
+    /// Duties look at least once in `poll`, or as often as they say.
+    pub(super) fn new(pool: PgPool, poll: Duration, shutdown: Shutdown, wake: Wake, health: Part) -> Self {
         health.ready();
         Self {
+            pool,
+            poll,
             shutdown,
             wake,
             health,
@@ -76,39 +104,43 @@ impl Crew {
     }
 
     /// Ticks until the process is asked to stop: when woken, and at the latest after [`Duty::every`].
-    pub(super) async fn repeat<D: Duty>(&self, duty: D) {
+    pub(super) async fn repeat(&self, duty: &Duty) {
         let mut woken = self.wake.subscribe();
+        let every = duty.every.unwrap_or(self.poll);
         let mut failures = 0;
         while !self.shutdown.token().is_cancelled() {
             // interest first, then the look: what comes during the tick wakes the next one
             woken.borrow_and_update();
             let started = Instant::now();
-            let result = match timeout(PATIENCE, duty.tick()).await {
+            let result = match timeout(PATIENCE, duty.tick(&self.pool)).await {
                 Ok(result) => result,
                 Err(_) => Err(sqlx::Error::Protocol("the database did not answer in time".to_owned())),
             };
             let pause = match result {
                 Ok(outcome) => {
                     failures = 0;
-                    self.succeeded(D::NAME);
+                    self.succeeded(duty.name);
                     if let Outcome::Done(count) = outcome {
                         let duration_ms = started.elapsed().as_millis();
-                        tracing::debug!(duty = D::NAME, count, duration_ms, "did a duty");
+                        tracing::debug!(duty = duty.name, count, duration_ms, "did a duty");
                     }
-                    jittered(duty.every())
+                    if matches!(outcome, Outcome::Done(count) if duty.repeats && count >= AT_ONCE.into()) {
+                        continue; // there is more
+                    }
+                    jittered(every)
                 }
                 Err(error) => {
                     failures += 1;
                     let pause = jittered(backoff(failures));
-                    self.failed(D::NAME, &error, pause);
+                    self.failed(duty.name, &error, pause);
                     pause
                 }
             };
 
-            let rest = if failures == 0 { D::REST } else { pause };
+            let rest = if failures == 0 { duty.rest } else { pause };
             let waiting = async {
                 sleep(rest).await;
-                if D::LISTENS && failures == 0 {
+                if duty.listens && failures == 0 {
                     // an error means that nobody can wake us any more: then time does
                     if timeout(pause.saturating_sub(rest), woken.changed())
                         .await

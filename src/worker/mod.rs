@@ -5,15 +5,12 @@
 //! alone what another worker is just doing, so any number of workers may share a database, and one that dies leaves
 //! nothing behind.
 //!
-//! - [`queue`]: gives free seats to those who wait
-//! - [`places`]: numbers the line, and tells those in it
-//! - [`typing`]: stops those whose tab is gone
-//! - [`idle`]: ends chats in which nobody writes
-//! - [`reconcile`]: sets right what statements past the triggers left wrong
-//!
-//! [`duty`] is the loop they share, [`wake`] what wakes it, [`schema`] the wait for a database that has the functions.
+//! [`duties`] lists them, [`duty`] is the loop they share, [`wake`] what wakes it, [`schema`] the wait for a database
+//! that has the functions.
 
 use std::time::Duration;
+
+use futures_util::future::join_all;
 
 use crate::{
     db::{Database, Login},
@@ -21,21 +18,12 @@ use crate::{
     shutdown::Shutdown,
 };
 
+pub mod duties;
 mod duty;
-mod idle;
-mod places;
-mod queue;
-mod reconcile;
 mod schema;
-mod typing;
 mod wake;
 
 pub use duty::{Duty, Outcome};
-pub use idle::Idle;
-pub use places::Places;
-pub use queue::Queue;
-pub use reconcile::Reconcile;
-pub use typing::Typing;
 
 /// What an operator may decide about a worker.
 #[derive(Clone, Debug, clap::Args)]
@@ -88,16 +76,9 @@ pub async fn run(database: Database, settings: Settings, shutdown: Shutdown, hea
     tracing::info!("the worker is at work");
 
     let wake = wake::Wake::default();
-    let crew = duty::Crew::new(shutdown.clone(), wake.clone(), health);
+    let crew = duty::Crew::new(pool.clone(), settings.poll(), shutdown.clone(), wake.clone(), health);
     // before the duties first look: what changes from here on is either seen or heard of
     let listener = wake::listen(database.pool(Login::Owner, 1), wake, shutdown);
-    tokio::join!(
-        listener,
-        crew.repeat(Queue::new(pool.clone(), settings.poll())),
-        crew.repeat(Places::new(pool.clone())),
-        crew.repeat(Typing::new(pool.clone())),
-        crew.repeat(Idle::new(pool.clone())),
-        crew.repeat(Reconcile::new(pool.clone())),
-    );
+    tokio::join!(listener, join_all(duties::ALL.iter().map(|duty| crew.repeat(duty))));
     pool.close().await;
 }

@@ -1,11 +1,12 @@
 //! Each duty, one tick at a time.
 
-use std::time::Duration;
-
 use sqlx::{PgConnection, PgPool};
 use switchboard::{
     db::{Database, Login},
-    worker::{Duty as _, Idle, Outcome, Places, Queue, Reconcile, Typing},
+    worker::{
+        Outcome,
+        duties::{IDLE, NOTICES, POSITIONS, QUEUE, RECONCILE, TYPING},
+    },
 };
 use uuid::Uuid;
 
@@ -35,13 +36,12 @@ async fn the_queue_fills_seats_that_nobody_announced() {
     let (_, pool, mut owner) = database().await;
     desk::agents(&mut owner, 2, 1).await;
     wait_in_line(&mut owner, 6).await;
-    let queue = Queue::new(pool, Duration::from_secs(1));
-    assert_eq!(queue.tick().await.unwrap(), Outcome::Idle, "no seat is free");
+    assert_eq!(QUEUE.tick(&pool).await.unwrap(), Outcome::Idle, "no seat is free");
 
     change(&mut owner, "update chat.agents set capacity = 2").await;
-    assert_eq!(queue.tick().await.unwrap(), Outcome::Done(2));
+    assert_eq!(QUEUE.tick(&pool).await.unwrap(), Outcome::Done(2));
     assert_eq!(desk::count(&mut owner, ACTIVE).await, 4);
-    assert_eq!(queue.tick().await.unwrap(), Outcome::Idle);
+    assert_eq!(QUEUE.tick(&pool).await.unwrap(), Outcome::Idle);
     desk::assert_in_step(&mut owner).await;
 }
 
@@ -56,11 +56,9 @@ async fn workers_on_one_database_share_the_work() {
     for _ in 0..4 {
         let pool = database.pool(Login::Owner, 2);
         workers.spawn(async move {
-            let places = Places::new(pool.clone());
-            let queue = Queue::new(pool, Duration::from_secs(1));
-            places.tick().await.unwrap();
-            let served = queue.tick().await.unwrap();
-            places.tick().await.unwrap();
+            POSITIONS.tick(&pool).await.unwrap();
+            let served = QUEUE.tick(&pool).await.unwrap();
+            POSITIONS.tick(&pool).await.unwrap();
             match served {
                 Outcome::Done(count) => count,
                 Outcome::Idle => 0,
@@ -79,10 +77,9 @@ async fn places_are_told_when_they_get_better() {
     let (_, pool, mut owner) = database().await;
     let agents = desk::agents(&mut owner, 1, 1).await;
     let sessions = wait_in_line(&mut owner, 3).await;
-    let places = Places::new(pool);
     let notices = "select count(*) from public.chat_messages where message like 'You are number _ in the queue.'";
     assert_eq!(
-        places.tick().await.unwrap(),
+        NOTICES.tick(&pool).await.unwrap(),
         Outcome::Idle,
         "their channels are not open yet"
     );
@@ -92,8 +89,8 @@ async fn places_are_told_when_they_get_better() {
         "update chat.queue set entered_at = entered_at - interval '4 seconds'",
     )
     .await;
-    assert_eq!(places.tick().await.unwrap(), Outcome::Done(2));
-    assert_eq!(places.tick().await.unwrap(), Outcome::Idle, "told once");
+    assert_eq!(NOTICES.tick(&pool).await.unwrap(), Outcome::Done(2));
+    assert_eq!(NOTICES.tick(&pool).await.unwrap(), Outcome::Idle, "told once");
     assert_eq!(desk::count(&mut owner, notices).await, 2);
 
     change(&mut owner, "update chat.settings set place_notice_every = '0'").await;
@@ -103,7 +100,8 @@ async fn places_are_told_when_they_get_better() {
         .await
         .unwrap();
     // the last of the line moved up and hears of it
-    assert_eq!(places.tick().await.unwrap(), Outcome::Done(2));
+    assert_eq!(POSITIONS.tick(&pool).await.unwrap(), Outcome::Done(1));
+    assert_eq!(NOTICES.tick(&pool).await.unwrap(), Outcome::Done(1));
     let last: String =
         sqlx::query_scalar("select message from public.chat_messages where session_id = $1 order by seq desc limit 1")
             .bind(sessions[2])
@@ -125,16 +123,15 @@ async fn typing_goes_stale() {
     .execute(&mut owner)
     .await
     .unwrap();
-    let typing = Typing::new(pool);
-    assert_eq!(typing.tick().await.unwrap(), Outcome::Idle);
+    assert_eq!(TYPING.tick(&pool).await.unwrap(), Outcome::Idle);
 
     change(
         &mut owner,
         "update public.chat_typing_indicators set updated_at = updated_at - interval '2 seconds'",
     )
     .await;
-    assert_eq!(typing.tick().await.unwrap(), Outcome::Done(1));
-    assert_eq!(typing.tick().await.unwrap(), Outcome::Idle);
+    assert_eq!(TYPING.tick(&pool).await.unwrap(), Outcome::Done(1));
+    assert_eq!(TYPING.tick(&pool).await.unwrap(), Outcome::Idle);
 }
 
 #[tokio::test]
@@ -142,15 +139,14 @@ async fn silent_chats_end_and_free_their_seats() {
     let (_, pool, mut owner) = database().await;
     desk::agents(&mut owner, 1, 1).await;
     wait_in_line(&mut owner, 2).await;
-    let idle = Idle::new(pool);
-    assert_eq!(idle.tick().await.unwrap(), Outcome::Idle);
+    assert_eq!(IDLE.tick(&pool).await.unwrap(), Outcome::Idle);
 
     change(
         &mut owner,
         "update public.chat_sessions set updated_at = now() - interval '25 hours' where status = 'active'",
     )
     .await;
-    assert_eq!(idle.tick().await.unwrap(), Outcome::Done(1));
+    assert_eq!(IDLE.tick(&pool).await.unwrap(), Outcome::Done(1));
     assert_eq!(
         desk::count(&mut owner, ACTIVE).await,
         1,
@@ -164,8 +160,7 @@ async fn what_went_past_the_triggers_is_set_right() {
     let (_, pool, mut owner) = database().await;
     desk::agents(&mut owner, 1, 2).await;
     wait_in_line(&mut owner, 4).await;
-    let reconcile = Reconcile::new(pool);
-    assert_eq!(reconcile.tick().await.unwrap(), Outcome::Idle);
+    assert_eq!(RECONCILE.tick(&pool).await.unwrap(), Outcome::Idle);
 
     change(&mut owner, "set session_replication_role = replica").await;
     change(&mut owner, "delete from chat.queue").await;
@@ -175,7 +170,7 @@ async fn what_went_past_the_triggers_is_set_right() {
     )
     .await;
     change(&mut owner, "set session_replication_role = origin").await;
-    assert_ne!(reconcile.tick().await.unwrap(), Outcome::Idle);
+    assert_ne!(RECONCILE.tick(&pool).await.unwrap(), Outcome::Idle);
     desk::assert_in_step(&mut owner).await;
-    assert_eq!(reconcile.tick().await.unwrap(), Outcome::Idle);
+    assert_eq!(RECONCILE.tick(&pool).await.unwrap(), Outcome::Idle);
 }

@@ -1,0 +1,78 @@
+//! The duties: what is done, how often, and what wakes it.
+
+use std::time::Duration;
+
+use super::Duty;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// What most duties have in common: they go by the clock, one call a tick.
+const BY_THE_CLOCK: Duty = Duty {
+    name: "",
+    statement: "",
+    every: Some(Duration::from_secs(60)),
+    rest: Duration::ZERO,
+    listens: false,
+    repeats: false,
+};
+
+/// Gives free seats to those who wait.
+///
+/// Most get theirs without us: a start takes a free seat, and whoever frees one gives it to the head of the line, in
+/// their own transactions. What is left is what no statement sees: a raised capacity, a new skill, several seats at
+/// once.
+pub const QUEUE: Duty = Duty {
+    name: "queue",
+    statement: "select count(chat.assign_next())",
+    every: None,
+    listens: true,
+    repeats: true,
+    ..BY_THE_CLOCK
+};
+
+/// Numbers the line. When its head leaves, everybody's place changes: a second's changes are written together.
+pub const POSITIONS: Duty = Duty {
+    name: "positions",
+    statement: "select chat.refresh_positions()",
+    every: Some(SECOND.saturating_mul(2)),
+    rest: SECOND,
+    listens: true,
+    ..BY_THE_CLOCK
+};
+
+/// Tells those in line their place, now and then, and only when it got better.
+pub const NOTICES: Duty = Duty {
+    name: "notices",
+    statement: "select chat.tell_places()",
+    every: Some(SECOND.saturating_mul(2)),
+    rest: SECOND,
+    listens: true,
+    ..BY_THE_CLOCK
+};
+
+/// Stops those who have not typed for long, as their tab is gone: the portal's dots have no end of their own.
+pub const TYPING: Duty = Duty {
+    name: "typing",
+    statement: "select chat.expire_typing()",
+    every: Some(SECOND.saturating_mul(5)),
+    ..BY_THE_CLOCK
+};
+
+/// Ends chats in which nobody writes: a closed tab says no goodbye, and holds a seat.
+pub const IDLE: Duty = Duty {
+    name: "idle",
+    statement: "select count(chat.end_idle())",
+    repeats: true,
+    ..BY_THE_CLOCK
+};
+
+/// Sets right what statements past the triggers (a restore, a replica role) left wrong.
+pub const RECONCILE: Duty = Duty {
+    name: "reconcile",
+    statement: "select chat.reconcile()",
+    every: Some(SECOND.saturating_mul(300)),
+    ..BY_THE_CLOCK
+};
+
+/// Every duty of a worker.
+pub const ALL: &[Duty] = &[QUEUE, POSITIONS, NOTICES, TYPING, IDLE, RECONCILE];
