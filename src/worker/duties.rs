@@ -30,6 +30,24 @@ pub const QUEUE: Duty = Duty {
     ..BY_THE_CLOCK
 };
 
+/// Takes sessions from agents who say nothing, and gives them to the next.
+pub const UNANSWERED: Duty = Duty {
+    name: "unanswered",
+    statement: "select count(chat.requeue_unanswered())",
+    every: Some(SECOND.saturating_mul(5)),
+    repeats: true,
+    ..BY_THE_CLOCK
+};
+
+/// Sends those who waited too long to the queue that stands in.
+pub const OVERFLOW: Duty = Duty {
+    name: "overflow",
+    statement: "select count(chat.overflow_next())",
+    every: Some(SECOND.saturating_mul(5)),
+    repeats: true,
+    ..BY_THE_CLOCK
+};
+
 /// Numbers the line. When its head leaves, everybody's place changes: a second's changes are written together.
 pub const POSITIONS: Duty = Duty {
     name: "positions",
@@ -75,4 +93,4 @@ pub const RECONCILE: Duty = Duty {
 };
 
 /// Every duty of a worker.
-pub const ALL: &[Duty] = &[QUEUE, POSITIONS, NOTICES, TYPING, IDLE, RECONCILE];
+pub const ALL: &[Duty] = &[QUEUE, UNANSWERED, OVERFLOW, POSITIONS, NOTICES, TYPING, IDLE, RECONCILE];

@@ -44,6 +44,7 @@ as $$
     case
       when caller.id is null then 'system'
       when caller.id = session.customer_id then 'customer'
+      when kind = 'taken_over' then 'lead'
       when caller.id in (session.agent_id, agent, other_agent) then 'agent'
       else 'lead'
     end,

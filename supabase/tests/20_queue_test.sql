@@ -69,9 +69,9 @@ select is(chat.refresh_positions(), 0::bigint, '... once');
 -- nobody overtakes: a seat that came free unseen is not for who comes now
 update chat.agents set capacity = 3 where user_id = pg_temp.person('anna');
 insert into started values ('conrad again', pg_temp.start_as('conrad'));
-select is((select pg_temp.agent_of(id) from started where who = 'root'), 'anna', 'a start serves those ahead first');
-select is(status::text, 'waiting', '... and waits if nothing is left')
+select is(status::text, 'waiting', 'a start waits while somebody ahead does')
 from public.chat_sessions join started using (id) where who = 'conrad again';
+select is(chat.assign_next(), (select id from started where who = 'root'), '... who is served first');
 
 -- an agent who comes takes the line along; one who goes keeps his chats
 update public.support_agents set status = 'away' where user_id = pg_temp.person('anna');

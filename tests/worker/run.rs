@@ -124,7 +124,7 @@ async fn the_database_tells_of_the_line_and_of_agents_but_of_no_message() {
     let served = desk::start(&mut owner, customers[0]).await.unwrap();
     desk::say(&mut owner, customers[0], served.id).await.unwrap();
     desk::start(&mut owner, customers[1]).await.unwrap();
-    sqlx::query("update public.support_agents set status = 'available'")
+    sqlx::query("update public.support_agents set status = 'away'")
         .execute(&mut owner)
         .await
         .unwrap();

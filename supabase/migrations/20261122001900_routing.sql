@@ -1,0 +1,352 @@
+-- Routing: which agent is given which session.
+
+-- What routing asks of an agent stands on his row, so that one look at chat.agents finds him: which tenant he belongs to
+-- and which queues he serves, besides his skills, his seats and whether he is there.
+
+alter table chat.agents
+  -- null: he serves every tenant
+  add column tenant_id uuid,
+  add column queues uuid[] not null default '{}',
+  add column available_since timestamptz;
+
+-- Who could be given a session now, in the order of the default routing.
+create index agents_with_a_free_seat
+  on chat.agents ((load::double precision / nullif(capacity, 0)), last_assigned_at nulls first, user_id)
+  where available and load < capacity;
+
+-- The order of the line: all of it for agents, one queue's and tenant's for its numbers.
+drop index chat.queue_line;
+create index queue_line on chat.queue (rank_at, id) where left_at is null;
+create index queue_line_by_queue on chat.queue (queue_id, tenant_id, rank_at, id) where left_at is null;
+
+-- The tenant that an account names; null when it names none, or no id.
+create function chat.tenant_of(account jsonb)
+returns uuid
+language sql
+immutable
+begin atomic
+  select case
+    when account ->> 'tenant_id' ~ '^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$'
+      then (account ->> 'tenant_id')::uuid
+  end;
+end;
+
+-- The queues that an agent of this tenant serves: those he is a member of, and those that have no members.
+create function chat.queues_of(agent uuid, tenant uuid)
+returns uuid[]
+language sql
+stable
+begin atomic
+  select array(
+    select q.id
+    from public.chat_queues as q
+    where (tenant is null or q.tenant_id is null or q.tenant_id = tenant)
+      and (
+        exists (select from public.chat_queue_members as m where m.queue_id = q.id and m.agent_id = agent)
+        or not exists (select from public.chat_queue_members as m where m.queue_id = q.id)
+      )
+    order by q.id
+  );
+end;
+
+-- Sets down whom these agents serve; null: every agent.
+create function chat.refresh_agents(agents uuid[] default null)
+returns void
+language sql
+set search_path = ''
+as $$
+  with wanted as (
+    select a.user_id, tenant.id as tenant_id, chat.queues_of(a.user_id, tenant.id) as queues
+    from chat.agents as a
+    join auth.users as u on u.id = a.user_id
+    cross join lateral (select chat.tenant_of(u.raw_app_meta_data) as id) as tenant
+    where agents is null or a.user_id = any (agents)
+  ), changed as (
+    select a.user_id, wanted.tenant_id, wanted.queues
+    from chat.agents as a
+    join wanted on wanted.user_id = a.user_id
+    where (a.tenant_id, a.queues) is distinct from (wanted.tenant_id, wanted.queues)
+    order by a.user_id
+    for no key update of a
+  )
+  update chat.agents as a
+  set tenant_id = changed.tenant_id,
+      queues = changed.queues
+  from changed
+  where changed.user_id = a.user_id
+$$;
+
+-- security definer: whoever may change queues, members and accounts does not write what follows from it.
+create function chat.follow_queues()
+returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+  -- alone at the line: agents are changed who may be just about to serve it
+  perform chat.lock_queue_to_join();
+  perform chat.refresh_agents();
+  perform pg_notify('chat', 'agents');
+  return null;
+end
+$$;
+
+create trigger chat_queues_20_follow
+  after insert or delete or update of tenant_id on public.chat_queues
+  for each statement
+  execute function chat.follow_queues();
+
+create trigger chat_queue_members_20_follow
+  after insert or delete or update on public.chat_queue_members
+  for each statement
+  execute function chat.follow_queues();
+
+create function chat.follow_account()
+returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+  perform chat.refresh_agents(array[new.id]);
+  return null;
+end
+$$;
+
+create or replace trigger chat_follow_account
+  after update of raw_app_meta_data on auth.users
+  for each row
+  when (old.raw_app_meta_data ->> 'tenant_id' is distinct from new.raw_app_meta_data ->> 'tenant_id')
+  execute function chat.follow_account();
+
+-- Whether an agent may be given a session at all: he serves its queue and its tenant, has the skills it takes, is not
+-- the customer himself, and did not lose, refuse or give back this very session. One expression, so that Postgres
+-- folds it into the queries that ask it.
+create function chat.suits(agent chat.agents, place chat.queue)
+returns boolean
+language sql
+immutable
+begin atomic
+  select place.queue_id = any (agent.queues)
+    and (agent.tenant_id is null or agent.tenant_id = place.tenant_id)
+    and agent.skills @> place.required_skills
+    and agent.user_id is distinct from place.customer_id
+    and agent.user_id <> all (place.excluded_agents);
+end;
+
+create function chat.has_free_seat(agent chat.agents)
+returns boolean
+language sql
+immutable
+begin atomic
+  select agent.available and agent.load < agent.capacity;
+end;
+
+-- The queue a session goes to: the one it names, if it is its tenant's to name; else its tenant's default; else
+-- everybody's.
+create function chat.queue_for(wanted uuid, tenant uuid)
+returns uuid
+language sql
+stable
+set search_path = ''
+as $$
+  select q.id
+  from public.chat_queues as q
+  where (q.tenant_id is null or q.tenant_id = tenant)
+    and (q.id = wanted or q.is_default)
+  order by q.id = wanted desc nulls last, q.tenant_id nulls last
+  limit 1
+$$;
+
+-- The place that a session has, or would have, in line.
+create function chat.place_for(session public.chat_sessions, queued_at timestamptz)
+returns chat.queue
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+  place chat.queue;
+begin
+  place.session_id := session.id;
+  place.tenant_id := session.tenant_id;
+  place.customer_id := session.customer_id;
+  place.queued_at := queued_at;
+  place.entered_at := clock_timestamp();
+  select
+    q.id,
+    session.required_skills || q.required_skills,
+    -- everybody waits alike: a point of priority is a head start that never grows, so nobody waits for ever
+    queued_at - (session.priority + q.priority) * settings.priority_step
+  into place.queue_id, place.required_skills, place.rank_at
+  from public.chat_queues as q
+  cross join chat.settings as settings
+  where q.id = session.queue_id;
+
+  place.excluded_agents := array(
+    select distinct a.agent_id
+    from chat.assignments as a
+    where a.session_id = session.id
+      and a.outcome in ('returned', 'rejected', 'unanswered')
+  );
+  return place;
+end
+$$;
+
+-- Agents who could be given this place's session now: they suit it, have a free seat, and nobody whom they suit is
+-- ahead. Best first, by the queue's routing; before all, the one who knows the customer.
+-- volatile, so that it sees what was committed while its caller waited for a lock.
+create function chat.candidates(place chat.queue, acquaintance uuid)
+returns setof chat.agents
+language plpgsql
+volatile
+set search_path = ''
+rows 20
+as $$
+declare
+  routing text;
+  somebody_ahead boolean;
+begin
+  select q.routing
+  into routing
+  from public.chat_queues as q
+  where q.id = place.queue_id;
+
+  somebody_ahead := exists (
+    select from chat.queue as q
+    where q.left_at is null
+      and q.rank_at < place.rank_at
+      and q.session_id <> place.session_id
+  );
+
+  return query
+  select a.*
+  from chat.agents as a
+  where a.available
+    and a.load < a.capacity
+    and chat.suits(a, place)
+    and (not somebody_ahead or not exists (
+      select from chat.queue as q
+      join public.chat_sessions as s on s.id = q.session_id
+      where q.left_at is null
+        and q.rank_at < place.rank_at
+        and q.session_id <> place.session_id
+        and chat.suits(a, q)
+        -- one statement may end many: who ended is served no more, though his place is still to be closed
+        and s.agent_id is null
+        and chat.is_open(s.status)
+    ))
+  order by
+    a.user_id = acquaintance desc nulls last,
+    case routing when 'least_loaded' then a.load::double precision / a.capacity end,
+    case routing when 'longest_idle' then a.last_released_at else a.last_assigned_at end nulls first,
+    a.user_id
+  limit 20;
+end
+$$;
+
+-- Picks the agent for a place in line, and says why. His row is locked; null, and no row locked, when there is none.
+-- Agents whom somebody else is just giving a session are passed over first, and waited for if nobody else has a seat:
+-- passing over alone leaves seats empty under load.
+create function chat.pick_agent(
+  place chat.queue, acquaintance uuid default null, out agent uuid, out explanation jsonb
+)
+language plpgsql
+set search_path = ''
+as $$
+declare
+  candidates chat.agents[];
+  candidate chat.agents;
+begin
+  loop
+    candidates := array(select c from chat.candidates(place, acquaintance) as c);
+    exit when candidates = '{}';
+
+    foreach candidate in array candidates loop
+      perform from chat.agents as a
+      where a.user_id = candidate.user_id
+        and chat.has_free_seat(a)
+      for no key update skip locked;
+      if found then
+        agent := candidate.user_id;
+        explanation := chat.explain_choice(place, candidates, candidate, acquaintance);
+        return;
+      end if;
+    end loop;
+
+    candidate := candidates[1];
+    begin
+      perform from chat.agents as a where a.user_id = candidate.user_id for no key update;
+      if exists (select from chat.candidates(place, acquaintance) as c where c.user_id = candidate.user_id) then
+        agent := candidate.user_id;
+        explanation := chat.explain_choice(place, candidates, candidate, acquaintance);
+        return;
+      end if;
+      -- He was given another session while we waited. The lock goes with this block: who kept it while waiting for the
+      -- line or the next agent would wait in a circle.
+      raise exception 'no longer free' using errcode = 'CHAT1';
+    exception
+      when sqlstate 'CHAT1' then null;
+    end;
+  end loop;
+end
+$$;
+
+-- Why this one: what was asked, and the best candidates with their loads.
+create function chat.explain_choice(
+  place chat.queue, candidates chat.agents[], chosen chat.agents, acquaintance uuid
+)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+  select jsonb_build_object(
+    'reason', case
+      when chosen.user_id = acquaintance then 'knows the customer'
+      else (select q.routing from public.chat_queues as q where q.id = place.queue_id)
+    end,
+    'waited_since', place.queued_at,
+    'required_skills', place.required_skills,
+    'candidates', (
+      select jsonb_agg(jsonb_build_object(
+        'agent_id', c.user_id,
+        'load', c.load,
+        'capacity', c.capacity,
+        'last_assigned_at', c.last_assigned_at,
+        'last_released_at', c.last_released_at
+      ) order by c.ordinality)
+      from unnest(candidates[1:5]) with ordinality as c
+    ),
+    'more_candidates', greatest(0, cardinality(candidates) - 5)
+  )
+$$;
+
+-- Why none: how many agents there are, and how many are left after each condition.
+create function chat.explain_wait(place chat.queue)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+  select jsonb_build_object(
+    'reason', case
+      when count(*) filter (where place.queue_id = any (a.queues)) = 0 then 'nobody serves this queue'
+      when count(*) filter (where chat.suits(a, place)) = 0 then 'nobody suits this session'
+      when count(*) filter (where chat.suits(a, place) and a.available) = 0 then 'nobody who suits is available'
+      when count(*) filter (where chat.suits(a, place) and chat.has_free_seat(a)) = 0 then 'everybody who suits is busy'
+      else 'others are ahead'
+    end,
+    'required_skills', place.required_skills,
+    'agents', count(*),
+    'serve_the_queue', count(*) filter (where place.queue_id = any (a.queues)),
+    'suit', count(*) filter (where chat.suits(a, place)),
+    'available', count(*) filter (where chat.suits(a, place) and a.available),
+    'with_a_free_seat', count(*) filter (where chat.suits(a, place) and chat.has_free_seat(a)),
+    'excluded', cardinality(place.excluded_agents)
+  )
+  from chat.agents as a
+$$;
+
+revoke execute on all functions in schema chat from public;
