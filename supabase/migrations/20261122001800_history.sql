@@ -32,24 +32,28 @@ create function chat.record(
   details jsonb default '{}'
 )
 returns void
-language sql
+language plpgsql
 set search_path = ''
 as $$
+declare
+  caller uuid := auth.uid();
+begin
   insert into chat.events (
     session_id, kind, actor, actor_id, agent_id, other_agent_id, queue_id, other_session_id, details
   )
-  select
+  values (
     session.id,
     kind,
     case
-      when caller.id is null then 'system'
-      when caller.id = session.customer_id then 'customer'
+      when caller is null then 'system'
+      when caller = session.customer_id then 'customer'
       when kind = 'taken_over' then 'lead'
-      when caller.id in (session.agent_id, agent, other_agent) then 'agent'
+      when caller in (session.agent_id, agent, other_agent) then 'agent'
       else 'lead'
     end,
-    caller.id, agent, other_agent, queue, other_session, details
-  from (select auth.uid() as id) as caller
+    caller, agent, other_agent, queue, other_session, details
+  );
+end
 $$;
 
 -- A leg: one agent's time with one session.

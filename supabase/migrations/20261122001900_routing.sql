@@ -120,6 +120,9 @@ create or replace trigger chat_follow_account
   when (old.raw_app_meta_data ->> 'tenant_id' is distinct from new.raw_app_meta_data ->> 'tenant_id')
   execute function chat.follow_account();
 
+-- What runs with every start or end is plpgsql, whose plans are kept: a function in SQL that is not folded into its query
+-- is planned anew at every call.
+
 -- Whether an agent may be given a session at all: he serves its queue and its tenant, has the skills it takes, is not
 -- the customer himself, and did not lose, refuse or give back this very session. One expression, so that Postgres
 -- folds it into the queries that ask it.
@@ -147,16 +150,20 @@ end;
 -- everybody's.
 create function chat.queue_for(wanted uuid, tenant uuid)
 returns uuid
-language sql
+language plpgsql
 stable
 set search_path = ''
 as $$
-  select q.id
-  from public.chat_queues as q
-  where (q.tenant_id is null or q.tenant_id = tenant)
-    and (q.id = wanted or q.is_default)
-  order by q.id = wanted desc nulls last, q.tenant_id nulls last
-  limit 1
+begin
+  return (
+    select q.id
+    from public.chat_queues as q
+    where (q.tenant_id is null or q.tenant_id = tenant)
+      and (q.id = wanted or q.is_default)
+    order by q.id = wanted desc nulls last, q.tenant_id nulls last
+    limit 1
+  );
+end
 $$;
 
 -- The place that a session has, or would have, in line.
@@ -194,61 +201,102 @@ begin
 end
 $$;
 
+-- Whether somebody whom this agent suits is ahead of this place.
+create function chat.somebody_ahead(agent chat.agents, place chat.queue)
+returns boolean
+language plpgsql
+set search_path = ''
+as $$
+begin
+  return exists (
+    select from chat.queue as q
+    join public.chat_sessions as s on s.id = q.session_id
+    where q.left_at is null
+      and q.rank_at < place.rank_at
+      and q.session_id <> place.session_id
+      and chat.suits(agent, q)
+      -- one statement may end many: who ended is served no more, though his place is still to be closed
+      and s.agent_id is null
+      and chat.is_open(s.status)
+  );
+end
+$$;
+
 -- Agents who could be given this place's session now: they suit it, have a free seat, and nobody whom they suit is
--- ahead. Best first, by the queue's routing; before all, the one who knows the customer.
+-- ahead. Best first, by the queue's routing; no more than so many.
 -- volatile, so that it sees what was committed while its caller waited for a lock.
-create function chat.candidates(place chat.queue, acquaintance uuid)
+create function chat.candidates(place chat.queue, how_many integer)
 returns setof chat.agents
 language plpgsql
 volatile
 set search_path = ''
-rows 20
+rows 5
 as $$
 declare
   routing text;
-  somebody_ahead boolean;
+  line boolean;
 begin
   select q.routing
   into routing
   from public.chat_queues as q
   where q.id = place.queue_id;
 
-  somebody_ahead := exists (
+  line := exists (
     select from chat.queue as q
     where q.left_at is null
       and q.rank_at < place.rank_at
       and q.session_id <> place.session_id
   );
 
-  return query
-  select a.*
-  from chat.agents as a
-  where a.available
-    and a.load < a.capacity
-    and chat.suits(a, place)
-    and (not somebody_ahead or not exists (
-      select from chat.queue as q
-      join public.chat_sessions as s on s.id = q.session_id
-      where q.left_at is null
-        and q.rank_at < place.rank_at
-        and q.session_id <> place.session_id
-        and chat.suits(a, q)
-        -- one statement may end many: who ended is served no more, though his place is still to be closed
-        and s.agent_id is null
-        and chat.is_open(s.status)
-    ))
-  order by
-    a.user_id = acquaintance desc nulls last,
-    case routing when 'least_loaded' then a.load::double precision / a.capacity end,
-    case routing when 'longest_idle' then a.last_released_at else a.last_assigned_at end nulls first,
-    a.user_id
-  limit 20;
+  if routing = 'least_loaded' then
+    -- in the order of an index: the first few are found without a look at the others
+    return query
+    select a.*
+    from chat.agents as a
+    where a.available
+      and a.load < a.capacity
+      and chat.suits(a, place)
+      and (not line or not chat.somebody_ahead(a, place))
+    order by a.load::double precision / nullif(a.capacity, 0), a.last_assigned_at nulls first, a.user_id
+    limit how_many;
+  else
+    return query
+    select a.*
+    from chat.agents as a
+    where a.available
+      and a.load < a.capacity
+      and chat.suits(a, place)
+      and (not line or not chat.somebody_ahead(a, place))
+    order by
+      case routing when 'longest_idle' then a.last_released_at else a.last_assigned_at end nulls first,
+      a.user_id
+    limit how_many;
+  end if;
 end
 $$;
 
--- Picks the agent for a place in line, and says why. His row is locked; null, and no row locked, when there is none.
--- Agents whom somebody else is just giving a session are passed over first, and waited for if nobody else has a seat:
--- passing over alone leaves seats empty under load.
+-- Whether this agent is among them.
+create function chat.is_candidate(agent uuid, place chat.queue)
+returns boolean
+language plpgsql
+volatile
+set search_path = ''
+as $$
+begin
+  return exists (
+    select from chat.agents as a
+    where a.user_id = agent
+      and a.available
+      and a.load < a.capacity
+      and chat.suits(a, place)
+      and not chat.somebody_ahead(a, place)
+  );
+end
+$$;
+
+-- Picks the agent for a place in line, and says why; before all others the one who knows the customer. His row is
+-- locked; null, and no row locked, when there is none. Agents whom somebody else is just giving a session are passed
+-- over first, and waited for if nobody else has a seat: passing over alone leaves seats empty under load.
 create function chat.pick_agent(
   place chat.queue, acquaintance uuid default null, out agent uuid, out explanation jsonb
 )
@@ -258,15 +306,21 @@ as $$
 declare
   candidates chat.agents[];
   candidate chat.agents;
+  how_many integer := 5;
 begin
   loop
-    candidates := array(select c from chat.candidates(place, acquaintance) as c);
+    candidates := array(select c from chat.candidates(place, how_many) as c);
+    if acquaintance is not null and chat.is_candidate(acquaintance, place) then
+      candidates := array(select a from chat.agents as a where a.user_id = acquaintance)
+        || array(select c from unnest(candidates) as c where c.user_id <> acquaintance);
+    end if;
     exit when candidates = '{}';
 
     foreach candidate in array candidates loop
       perform from chat.agents as a
       where a.user_id = candidate.user_id
-        and chat.has_free_seat(a)
+        and a.available
+        and a.load < a.capacity
       for no key update skip locked;
       if found then
         agent := candidate.user_id;
@@ -274,11 +328,15 @@ begin
         return;
       end if;
     end loop;
+    if cardinality(candidates) = how_many then
+      how_many := how_many * 8;
+      continue;
+    end if;
 
     candidate := candidates[1];
     begin
       perform from chat.agents as a where a.user_id = candidate.user_id for no key update;
-      if exists (select from chat.candidates(place, acquaintance) as c where c.user_id = candidate.user_id) then
+      if chat.is_candidate(candidate.user_id, place) then
         agent := candidate.user_id;
         explanation := chat.explain_choice(place, candidates, candidate, acquaintance);
         return;
@@ -298,29 +356,34 @@ create function chat.explain_choice(
   place chat.queue, candidates chat.agents[], chosen chat.agents, acquaintance uuid
 )
 returns jsonb
-language sql
+language plpgsql
 stable
 set search_path = ''
 as $$
-  select jsonb_build_object(
+declare
+  best jsonb := '[]';
+  candidate chat.agents;
+begin
+  foreach candidate in array candidates[1:5] loop
+    best := best || jsonb_build_object(
+      'agent_id', candidate.user_id,
+      'load', candidate.load,
+      'capacity', candidate.capacity,
+      'last_assigned_at', candidate.last_assigned_at,
+      'last_released_at', candidate.last_released_at
+    );
+  end loop;
+  return jsonb_build_object(
     'reason', case
       when chosen.user_id = acquaintance then 'knows the customer'
       else (select q.routing from public.chat_queues as q where q.id = place.queue_id)
     end,
     'waited_since', place.queued_at,
     'required_skills', place.required_skills,
-    'candidates', (
-      select jsonb_agg(jsonb_build_object(
-        'agent_id', c.user_id,
-        'load', c.load,
-        'capacity', c.capacity,
-        'last_assigned_at', c.last_assigned_at,
-        'last_released_at', c.last_released_at
-      ) order by c.ordinality)
-      from unnest(candidates[1:5]) with ordinality as c
-    ),
-    'more_candidates', greatest(0, cardinality(candidates) - 5)
-  )
+    'candidates', best,
+    'more_candidates', cardinality(candidates) - jsonb_array_length(best)
+  );
+end
 $$;
 
 -- Why none: how many agents there are, and how many are left after each condition.

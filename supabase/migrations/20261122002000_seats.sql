@@ -19,6 +19,14 @@ alter table chat.settings drop column same_agent_after;
 -- a start records what it did before its row is written
 alter table chat.events alter constraint events_session_id_fkey deferrable initially deferred;
 
+-- Who joins the line is told of, who leaves it is not: notifications make commits wait for each other, and a statement
+-- that closes no place sent one too.
+drop trigger queue_notify_worker on chat.queue;
+create trigger queue_notify_worker
+  after insert on chat.queue
+  for each row
+  execute function chat.notify_worker();
+
 alter table chat.queue
   -- when the session came to the queue that it waits in now
   add column queue_since timestamptz not null default clock_timestamp();
@@ -40,11 +48,13 @@ $$;
 
 create function chat.cause()
 returns jsonb
-language sql
+language plpgsql
 stable
 set search_path = ''
 as $$
-  select coalesce(nullif(current_setting('chat.cause', true), '')::jsonb, '{}')
+begin
+  return coalesce(nullif(current_setting('chat.cause', true), '')::jsonb, '{}');
+end
 $$;
 
 -- Places.
@@ -150,15 +160,20 @@ $$;
 -- Ends a session's open leg. Returns the agent whose seat is to be freed.
 create function chat.close_leg(session uuid, outcome text)
 returns uuid
-language sql
+language plpgsql
 set search_path = ''
 as $$
+declare
+  agent uuid;
+begin
   update chat.assignments as a
   set released_at = clock_timestamp(),
       outcome = close_leg.outcome
   where a.session_id = session
     and a.released_at is null
-  returning a.agent_id
+  returning a.agent_id into agent;
+  return agent;
+end
 $$;
 
 -- The first in line whom this agent suits, up to so many, their rows locked.

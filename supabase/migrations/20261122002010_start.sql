@@ -95,6 +95,24 @@ as $$
   limit 1
 $$;
 
+-- As 1300 has it, with a plan that is kept.
+create or replace function chat.own_account()
+returns table (name text, email text)
+language plpgsql
+stable
+security definer
+set search_path = ''
+as $$
+begin
+  return query
+  select
+    left(coalesce(u.raw_user_meta_data ->> 'full_name', u.raw_user_meta_data ->> 'name'), 255),
+    left(u.email, 255)
+  from auth.users as u
+  where u.id = auth.uid();
+end
+$$;
+
 -- security definer: seats, places and other people's sessions are not the caller's to touch.
 -- Before the insert and not after it, because the row that the caller gets back must name his agent: the portal's
 -- widget looks at nothing else, ever.
