@@ -230,6 +230,7 @@ returns setof chat.agents
 language plpgsql
 volatile
 set search_path = ''
+set plan_cache_mode = force_generic_plan  -- planning for each place takes longer than the query
 rows 5
 as $$
 declare
@@ -389,27 +390,48 @@ $$;
 -- Why none: how many agents there are, and how many are left after each condition.
 create function chat.explain_wait(place chat.queue)
 returns jsonb
-language sql
+language plpgsql
 stable
 set search_path = ''
 as $$
-  select jsonb_build_object(
-    'reason', case
-      when count(*) filter (where place.queue_id = any (a.queues)) = 0 then 'nobody serves this queue'
-      when count(*) filter (where chat.suits(a, place)) = 0 then 'nobody suits this session'
-      when count(*) filter (where chat.suits(a, place) and a.available) = 0 then 'nobody who suits is available'
-      when count(*) filter (where chat.suits(a, place) and chat.has_free_seat(a)) = 0 then 'everybody who suits is busy'
+declare
+  agents record;
+begin
+  select
+    count(*) as all_of_them,
+    count(*) filter (where a.serves) as serve,
+    count(*) filter (where a.suits) as suit,
+    count(*) filter (where a.suits and a.available) as available,
+    count(*) filter (where a.suits and a.available and a.load < a.capacity) as free
+  into agents
+  from (
+    select
+      place.queue_id = any (b.queues) as serves,
+      chat.suits(b, place) as suits,
+      b.available,
+      b.load,
+      b.capacity
+    from chat.agents as b
+    offset 0  -- each is judged once
+  ) as a;
+
+  return jsonb_build_object(
+    'reason', case 0
+      when agents.serve then 'nobody serves this queue'
+      when agents.suit then 'nobody suits this session'
+      when agents.available then 'nobody who suits is available'
+      when agents.free then 'everybody who suits is busy'
       else 'others are ahead'
     end,
     'required_skills', place.required_skills,
-    'agents', count(*),
-    'serve_the_queue', count(*) filter (where place.queue_id = any (a.queues)),
-    'suit', count(*) filter (where chat.suits(a, place)),
-    'available', count(*) filter (where chat.suits(a, place) and a.available),
-    'with_a_free_seat', count(*) filter (where chat.suits(a, place) and chat.has_free_seat(a)),
+    'agents', agents.all_of_them,
+    'serve_the_queue', agents.serve,
+    'suit', agents.suit,
+    'available', agents.available,
+    'with_a_free_seat', agents.free,
     'excluded', cardinality(place.excluded_agents)
-  )
-  from chat.agents as a
+  );
+end
 $$;
 
 revoke execute on all functions in schema chat from public;

@@ -36,14 +36,16 @@ alter table chat.queue
 
 create function chat.because(reason text, comment text default null)
 returns void
-language sql
+language plpgsql
 set search_path = ''
 as $$
-  select set_config(
+begin
+  perform set_config(
     'chat.cause',
-    coalesce(jsonb_strip_nulls(jsonb_build_object('reason', reason, 'comment', left(comment, 1000)))::text, ''),
+    jsonb_strip_nulls(jsonb_build_object('reason', reason, 'comment', left(comment, 1000)))::text,
     true
-  )
+  );
+end
 $$;
 
 create function chat.cause()
@@ -62,19 +64,23 @@ $$;
 -- The number of a place in its queue, among those of its tenant.
 create function chat.place_in_line(session uuid)
 returns integer
-language sql
+language plpgsql
 stable
 set search_path = ''
 as $$
-  select count(*)::integer
-  from chat.queue as mine
-  join chat.queue as ahead
-    on ahead.left_at is null
-    and ahead.queue_id = mine.queue_id
-    and ahead.tenant_id is not distinct from mine.tenant_id
-    and (ahead.rank_at, ahead.id) <= (mine.rank_at, mine.id)
-  where mine.session_id = session
-    and mine.left_at is null
+begin
+  return (
+    select count(*)
+    from chat.queue as mine
+    join chat.queue as ahead
+      on ahead.left_at is null
+      and ahead.queue_id = mine.queue_id
+      and ahead.tenant_id is not distinct from mine.tenant_id
+      and (ahead.rank_at, ahead.id) <= (mine.rank_at, mine.id)
+    where mine.session_id = session
+      and mine.left_at is null
+  );
+end
 $$;
 
 -- Takes a place; call chat.lock_queue_to_join first and look for a seat under it.

@@ -138,7 +138,7 @@ begin
       select t.id
       from public.tenants as t
       where t.id = coalesce(
-        chat.claimed_tenant(),
+        chat.tenant_of(auth.jwt() -> 'app_metadata'),
         (select chat.tenant_of(u.raw_app_meta_data) from auth.users as u where u.id = new.customer_id)
       )
     );
