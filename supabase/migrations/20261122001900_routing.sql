@@ -387,49 +387,34 @@ begin
 end
 $$;
 
--- Why none: how many agents there are, and how many are left after each condition.
+-- Why none: the first condition that nobody meets. Each question ends at the first agent who does.
 create function chat.explain_wait(place chat.queue)
 returns jsonb
 language plpgsql
 stable
 set search_path = ''
 as $$
-declare
-  agents record;
 begin
-  select
-    count(*) as all_of_them,
-    count(*) filter (where a.serves) as serve,
-    count(*) filter (where a.suits) as suit,
-    count(*) filter (where a.suits and a.available) as available,
-    count(*) filter (where a.suits and a.available and a.load < a.capacity) as free
-  into agents
-  from (
-    select
-      place.queue_id = any (b.queues) as serves,
-      chat.suits(b, place) as suits,
-      b.available,
-      b.load,
-      b.capacity
-    from chat.agents as b
-    offset 0  -- each is judged once
-  ) as a;
-
   return jsonb_build_object(
-    'reason', case 0
-      when agents.serve then 'nobody serves this queue'
-      when agents.suit then 'nobody suits this session'
-      when agents.available then 'nobody who suits is available'
-      when agents.free then 'everybody who suits is busy'
+    'reason', case
+      when not exists (select from chat.agents as a where place.queue_id = any (a.queues))
+        then 'nobody serves this queue'
+      when not exists (select from chat.agents as a where chat.suits(a, place))
+        then 'nobody suits this session'
+      when not exists (select from chat.agents as a where a.available and chat.suits(a, place))
+        then 'nobody who suits is available'
+      when not exists (
+        select from chat.agents as a
+        where a.available
+          and a.load < a.capacity
+          and chat.suits(a, place)
+      )
+        then 'everybody who suits is busy'
       else 'others are ahead'
     end,
     'required_skills', place.required_skills,
-    'agents', agents.all_of_them,
-    'serve_the_queue', agents.serve,
-    'suit', agents.suit,
-    'available', agents.available,
-    'with_a_free_seat', agents.free,
-    'excluded', cardinality(place.excluded_agents)
+    'excluded_agents', cardinality(place.excluded_agents),
+    'available_agents', (select count(*) from chat.agents as a where a.available)
   );
 end
 $$;

@@ -61,24 +61,49 @@ $$;
 
 -- Places.
 
--- The number of a place in its queue, among those of its tenant.
+-- The number of a place in its queue, among those of its tenant. The first hundred are counted; who comes later is told
+-- one more than the one before him, and counted when the line is next numbered: counting ten thousand takes longer than
+-- all else about joining.
 create function chat.place_in_line(session uuid)
 returns integer
 language plpgsql
 stable
 set search_path = ''
 as $$
+declare
+  mine chat.queue;
+  ahead integer;
 begin
+  select * into mine from chat.queue as q where q.session_id = session and q.left_at is null;
+  if not found then
+    return null;
+  end if;
+
+  select count(*)
+  into ahead
+  from (
+    select
+    from chat.queue as q
+    where q.left_at is null
+      and q.queue_id = mine.queue_id
+      and q.tenant_id is not distinct from mine.tenant_id
+      and (q.rank_at, q.id) < (mine.rank_at, mine.id)
+    limit 100
+  ) as first_hundred;
+  if ahead < 100 then
+    return ahead + 1;
+  end if;
+
   return (
-    select count(*)
-    from chat.queue as mine
-    join chat.queue as ahead
-      on ahead.left_at is null
-      and ahead.queue_id = mine.queue_id
-      and ahead.tenant_id is not distinct from mine.tenant_id
-      and (ahead.rank_at, ahead.id) <= (mine.rank_at, mine.id)
-    where mine.session_id = session
-      and mine.left_at is null
+    select greatest(s.queue_position, ahead) + 1
+    from chat.queue as q
+    join public.chat_sessions as s on s.id = q.session_id
+    where q.left_at is null
+      and q.queue_id = mine.queue_id
+      and q.tenant_id is not distinct from mine.tenant_id
+      and (q.rank_at, q.id) < (mine.rank_at, mine.id)
+    order by q.rank_at desc, q.id desc
+    limit 1
   );
 end
 $$;
@@ -182,44 +207,58 @@ begin
 end
 $$;
 
--- The first in line whom this agent suits, up to so many, their rows locked.
+-- Marks a waiting session as being served until the transaction ends, and locks its row; false when somebody else is
+-- just serving it, or has. Who frees a seat passes over those whom others serve, and waits for one who is only writing a
+-- message: so many seats are filled at once, and nobody is overtaken.
+create function chat.claim_head(session uuid)
+returns boolean
+language plpgsql
+set search_path = ''
+as $$
+begin
+  if not pg_try_advisory_xact_lock(hashtextextended('chat.head ' || session, 0)) then
+    return false;
+  end if;
+  perform from public.chat_sessions as s
+  where s.id = session
+    and s.agent_id is null
+    and chat.is_open(s.status)
+  for no key update;
+  return found
+    and exists (select from chat.queue as q where q.session_id = session and q.left_at is null);
+end
+$$;
+
+-- The first in line whom this agent suits, up to so many, claimed.
 create function chat.lock_heads(agent chat.agents, seats integer)
 returns uuid[]
 language plpgsql
 set search_path = ''
 as $$
 declare
-  heads uuid[];
-  still uuid[];
+  heads uuid[] := '{}';
+  head uuid;
 begin
   if seats < 1 or not exists (select from chat.queue as q where q.left_at is null) then
-    return '{}';
+    return heads;
   end if;
+  for head in
+    select s.id
+    from chat.queue as q
+    join public.chat_sessions as s on s.id = q.session_id
+    where q.left_at is null
+      -- one statement may end many: a row that ended is served no more, though its place is still to be closed
+      and s.agent_id is null
+      and chat.is_open(s.status)
+      and chat.suits(agent, q)
+    order by q.rank_at, q.id
   loop
-    heads := array(
-      select s.id
-      from chat.queue as q
-      join public.chat_sessions as s on s.id = q.session_id
-      where q.left_at is null
-        -- one statement may end many: a row that ended is served no more, though its place is still to be closed
-        and s.agent_id is null
-        and chat.is_open(s.status)
-        and chat.suits(agent, q)
-      order by q.rank_at, q.id
-      limit seats
-      for no key update of s
-    );
-    -- while we waited for a row somebody else may have served it
-    still := array(
-      select head.id
-      from unnest(heads) with ordinality as head (id, place)
-      join chat.queue as q on q.session_id = head.id and q.left_at is null
-      order by head.place
-    );
-    if still = heads then
-      return heads;
+    if chat.claim_head(head) then
+      heads := heads || head;
+      exit when cardinality(heads) = seats;
     end if;
   end loop;
+  return heads;
 end
 $$;
 
@@ -394,34 +433,27 @@ begin
   end if;
 
   perform chat.lock_queue_to_serve();
-  loop
+  for head in
     select s.id
-    into head
     from chat.queue as q
     join public.chat_sessions as s on s.id = q.session_id
     where q.left_at is null
       and s.agent_id is null
       and chat.is_open(s.status)
-      and exists (select from chat.agents as a where chat.has_free_seat(a) and chat.suits(a, q))
+      and exists (select from chat.agents as a where a.available and a.load < a.capacity and chat.suits(a, q))
     order by q.rank_at, q.id
-    limit 1
-    for no key update of s;
-    if head is null then
-      return null;
-    end if;
-    -- while we waited for the row somebody else may have served it
+  loop
+    continue when not chat.claim_head(head);
     select * into place from chat.queue as q where q.session_id = head and q.left_at is null;
-    continue when not found;
-
     select picked.agent, picked.explanation
     into agent, why
     from chat.pick_agent(place) as picked;
-    if agent is null then
-      return null;
+    if agent is not null then
+      perform chat.give(head, agent, why);
     end if;
-    perform chat.give(head, agent, why);
-    return head;
+    return case when agent is not null then head end;
   end loop;
+  return null;
 end
 $$;
 
