@@ -206,6 +206,8 @@ create function chat.somebody_ahead(agent chat.agents, place chat.queue)
 returns boolean
 language plpgsql
 set search_path = ''
+set enable_seqscan = off  -- a plan made while the line is short must do when it is long
+set enable_sort = off
 as $$
 begin
   return exists (
@@ -230,6 +232,8 @@ returns setof chat.agents
 language plpgsql
 volatile
 set search_path = ''
+set enable_seqscan = off
+set enable_sort = off
 set plan_cache_mode = force_generic_plan  -- planning for each place takes longer than the query
 rows 5
 as $$

@@ -69,6 +69,8 @@ returns integer
 language plpgsql
 stable
 set search_path = ''
+set enable_seqscan = off  -- a plan made while the line is short must do when it is long
+set enable_sort = off
 as $$
 declare
   mine chat.queue;
@@ -221,8 +223,9 @@ begin
   end if;
   perform from public.chat_sessions as s
   where s.id = session
+    -- one statement may end many: a row that ended is served no more, though its place is still to be closed
     and s.agent_id is null
-    and chat.is_open(s.status)
+    and s.status in ('waiting', 'active')
   for no key update;
   return found
     and exists (select from chat.queue as q where q.session_id = session and q.left_at is null);
@@ -234,6 +237,8 @@ create function chat.lock_heads(agent chat.agents, seats integer)
 returns uuid[]
 language plpgsql
 set search_path = ''
+set enable_seqscan = off  -- a plan made while the line is short must do when it is long
+set enable_sort = off
 as $$
 declare
   heads uuid[] := '{}';
@@ -243,13 +248,9 @@ begin
     return heads;
   end if;
   for head in
-    select s.id
+    select q.session_id
     from chat.queue as q
-    join public.chat_sessions as s on s.id = q.session_id
     where q.left_at is null
-      -- one statement may end many: a row that ended is served no more, though its place is still to be closed
-      and s.agent_id is null
-      and chat.is_open(s.status)
       and chat.suits(agent, q)
     order by q.rank_at, q.id
   loop
@@ -419,6 +420,8 @@ create or replace function chat.assign_next()
 returns uuid
 language plpgsql
 set search_path = ''
+set enable_seqscan = off  -- a plan made while the line is short must do when it is long
+set enable_sort = off
 as $$
 declare
   head uuid;
@@ -434,12 +437,9 @@ begin
 
   perform chat.lock_queue_to_serve();
   for head in
-    select s.id
+    select q.session_id
     from chat.queue as q
-    join public.chat_sessions as s on s.id = q.session_id
     where q.left_at is null
-      and s.agent_id is null
-      and chat.is_open(s.status)
       and exists (select from chat.agents as a where a.available and a.load < a.capacity and chat.suits(a, q))
     order by q.rank_at, q.id
   loop
