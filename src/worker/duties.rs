@@ -101,11 +101,11 @@ pub const ERASURE: Duty = Duty {
     ..BY_THE_CLOCK
 };
 
-/// Erases and deletes what was kept long enough.
+/// Erases and deletes what was kept long enough, a hundred sessions at a time: nobody waits for it.
 pub const RETENTION: Duty = Duty {
     name: "retention",
     statement: "select chat.retain()",
-    repeats: true,
+    every: Some(SECOND.saturating_mul(5)),
     ..BY_THE_CLOCK
 };
 
@@ -122,7 +122,7 @@ pub const PRUNE: Duty = Duty {
 pub const FILES: Duty = Duty {
     name: "files",
     statement: "select count(*) from chat.file_removals where next_try_at <= clock_timestamp()",
-    every: Some(SECOND.saturating_mul(10)),
+    every: Some(SECOND.saturating_mul(5)),
     ..BY_THE_CLOCK
 };
 

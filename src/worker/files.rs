@@ -82,12 +82,11 @@ impl Files {
         };
         tracing::trace!(count, "files are due for removal");
 
-        let claimed: Vec<(i64, String, String)> =
-            sqlx::query_as("select id, bucket, name from chat.claim_files($1)")
-                .persistent(false)
-                .bind(AT_ONCE)
-                .fetch_all(pool)
-                .await?;
+        let claimed: Vec<(i64, String, String)> = sqlx::query_as("select id, bucket, name from chat.claim_files($1)")
+            .persistent(false)
+            .bind(AT_ONCE)
+            .fetch_all(pool)
+            .await?;
         let mut buckets: BTreeMap<String, (Vec<i64>, Vec<String>)> = BTreeMap::new();
         for (id, bucket, name) in claimed {
             let (ids, names) = buckets.entry(bucket).or_default();

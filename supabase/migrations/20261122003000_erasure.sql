@@ -203,11 +203,64 @@ begin
 end
 $$;
 
--- Everything a customer left: for a lead of one tenant, with that tenant; for the service and leads of all, anywhere.
+-- Locks all sessions of a customer that are not erased yet, in the given tenant or, without one, in all.
 --
--- The customer himself is not locked: a late message locks its session before its customer, and would wait in a
--- circle. Closed sessions are taken first, one after the other, the open one last, and after each the list is looked
--- at anew: a start that got ahead of us has carried messages over to a session that is seen by then.
+-- All at once or none: who held some and waited for others would wait in a circle with the customer's own late
+-- messages, which lock their session, then the customer, then his open session. So whoever is in the way is waited for
+-- with empty hands. A start that got ahead of us has carried messages over to its new session: hence the second look.
+create function chat.lock_sessions_of(customer uuid, tenant uuid)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+  busy uuid;
+  locked bigint;
+  before bigint;
+begin
+  for attempt in 1..100 loop
+    begin
+      before := -1;
+      loop
+        select count(*)
+        into locked
+        from (
+          select
+          from public.chat_sessions as s
+          where s.customer_id = customer
+            and (tenant is null or s.tenant_id = tenant)
+            and s.erased_at is null
+          for update nowait
+        ) as own;
+        if locked = before then
+          return;
+        end if;
+        before := locked;
+      end loop;
+    exception
+      when lock_not_available then null;
+    end;
+
+    for busy in
+      select s.id
+      from public.chat_sessions as s
+      where s.customer_id = customer
+        and s.erased_at is null
+    loop
+      begin
+        perform from public.chat_sessions as s where s.id = busy for update;
+        raise exception 'only waited' using errcode = 'CHAT1';
+      exception
+        when sqlstate 'CHAT1' then null;  -- the lock goes with this block
+      end;
+    end loop;
+  end loop;
+  raise exception 'customer % never stops writing', customer
+    using errcode = 'lock_not_available', hint = 'Ask again.';
+end
+$$;
+
+-- Everything a customer left: for a lead of one tenant, with that tenant; for the service and leads of all, anywhere.
 create function public.chat_erase_customer(customer_id uuid, reason text default null)
 returns jsonb
 language plpgsql
@@ -215,35 +268,28 @@ security definer
 set search_path = ''
 as $$
 declare
-  everywhere boolean := auth.uid() is null or chat.leads_all_tenants();
-  tenant uuid := chat.led_tenant();
-  next uuid;
+  tenant uuid := case when auth.uid() is not null and not chat.leads_all_tenants() then chat.led_tenant() end;
   session public.chat_sessions;
   done record;
   report chat.erasures[] := '{}';
 begin
-  if not everywhere and tenant is null then
+  if auth.uid() is not null and tenant is null and not chat.leads_all_tenants() then
     raise exception 'you may erase nobody' using errcode = 'insufficient_privilege', hint = 'Leads may.';
   end if;
-  perform pg_advisory_xact_lock(hashtextextended('chat.erasure ' || chat_erase_customer.customer_id, 0));
 
-  loop
-    select s.id
-    into next
+  perform chat.lock_sessions_of(chat_erase_customer.customer_id, tenant);
+  for session in
+    select s.*
     from public.chat_sessions as s
     where s.customer_id = chat_erase_customer.customer_id
-      and (everywhere or s.tenant_id = tenant)
+      and (tenant is null or s.tenant_id = tenant)
       and s.erased_at is null
+    -- the end of an open one waits for the queue
     order by chat.is_open(s.status), s.id
-    limit 1;
-    exit when next is null;
-
-    select * into session from public.chat_sessions as s where s.id = next for update;
+  loop
     select * into done from chat.erase(session, 'customer');
-    if done.erased is not null then
-      report := report
-        || row(0, null, 'customer', null, session.tenant_id, null, 1, done.messages, done.files)::chat.erasures;
-    end if;
+    report := report
+      || row(0, null, 'customer', null, session.tenant_id, null, 1, done.messages, done.files)::chat.erasures;
   end loop;
 
   insert into chat.erasures (kind, actor_id, tenant_id, reason, sessions, messages, files)

@@ -23,6 +23,10 @@ as $$
 declare
   most constant integer := 100;
   settings chat.settings;
+  -- known before the look, so that the indexes stop there
+  erase_before timestamptz;
+  delete_before timestamptz;
+  forget_before timestamptz;
   due uuid[];
   session public.chat_sessions;
   part record;
@@ -33,11 +37,14 @@ declare
   events bigint := 0;
 begin
   select * into strict settings from chat.settings;
+  erase_before := clock_timestamp() - settings.retain_messages_for;
+  delete_before := clock_timestamp() - settings.retain_sessions_for;
+  forget_before := clock_timestamp() - settings.retain_events_for;
 
   for session in
     select s.*
     from public.chat_sessions as s
-    where s.ended_at < clock_timestamp() - settings.retain_messages_for
+    where s.ended_at < erase_before
       and s.erased_at is null
       and not chat.is_open(s.status)
       and not exists (select from chat.holds as h where h.session_id = s.id)
@@ -59,7 +66,7 @@ begin
   due := array(
     select s.id
     from public.chat_sessions as s
-    where s.ended_at < clock_timestamp() - settings.retain_sessions_for
+    where s.ended_at < delete_before
       and not chat.is_open(s.status)
       and not exists (select from chat.holds as h where h.session_id = s.id)
     order by s.ended_at
@@ -85,8 +92,8 @@ begin
     select old.id
     from chat.events as old
     join public.chat_sessions as s on s.id = old.session_id
-    where old.happened_at < clock_timestamp() - settings.retain_events_for
-      and s.ended_at < clock_timestamp() - settings.retain_events_for
+    where old.happened_at < forget_before
+      and s.ended_at < forget_before
       and not chat.is_open(s.status)
       and not exists (select from chat.holds as h where h.session_id = s.id)
     order by old.happened_at

@@ -1,7 +1,7 @@
 -- Erasure, holds, files to be removed, retention.
 begin;
 \ir support/desk.psql
-select plan(59);
+select plan(61);
 
 update chat.settings
 set retain_messages_for = null, retain_sessions_for = null, retain_events_for = null, erase_with_account = true;
@@ -103,7 +103,7 @@ select is(load, 0, 'his seat is free') from chat.agents where user_id = pg_temp.
 select results_eq($$ select name from chat.file_removals $$, $$ select id || '/1-secret.txt' from s $$, 'the file is listed for removal');
 select results_eq($$ select kind, sessions::int, files::int, reason, actor_id from chat.erasures $$,
   $$ values ('session', 1, 1, 'asked for', null::uuid) $$, 'the audit trail tells how much');
-select results_eq($$ select actor, details ->> 'kind' from chat.events where kind = 'erased' $$, $$ values ('system', 'session') $$, '... and the session''s own');
+select results_eq($$ select actor, details ->> 'kind' from chat.events where kind = 'erased' and session_id = (select id from s) $$, $$ values ('system', 'session') $$, '... and the session''s own');
 
 -- again, and against the erasure
 select is(public.chat_erase_session((select id from s)), '{"sessions": 0, "messages": 0, "files": 0}', 'erased once is erased');
@@ -164,11 +164,14 @@ delete from auth.users where id = pg_temp.person('carla');
 select is((pg_temp.session('kept')).customer_id, null, 'an account is deleted');
 select public.chat_hold((select id from s where name = 'kept'), 'a dispute');
 select is(chat.erase_due(), null, 'a held session waits');
+insert into public.chat_sessions (customer_name, customer_email, status) values ('Another', 'another@desk.test', 'ended');
+insert into chat.due_erasures (session_id, due_since) select id, 'infinity' from public.chat_sessions where customer_name = 'Another';
+select isnt(chat.erase_due(), null, '... and is in nobody''s way');
 select public.chat_release((select id from s where name = 'kept'));
 select is(chat.erase_due(), (select id from s where name = 'kept'), 'then it is erased');
 select is_empty($$ select * from pg_temp.traces('kept') $$, '... entirely');
 select is(chat.erase_due(), null, '... and done');
-select results_eq($$ select count(*)::int from chat.erasures where kind = 'account' $$, array[1], '... with an entry');
+select results_eq($$ select count(*)::int from chat.erasures where kind = 'account' $$, array[2], '... with an entry for each');
 
 -- retention
 select pg_temp.act_as('conrad');
@@ -183,12 +186,16 @@ update public.chat_sessions set ended_at = now() - interval '100 days', started_
 where id = (select id from s where name = 'old');
 update chat.events set happened_at = now() - interval '100 days' where session_id = (select id from s where name = 'old');
 set local session_replication_role = origin;
+insert into public.chat_sessions (customer_name, customer_email, status, ended_at, erased_at, page_url)
+select 'Many', '', 'ended', now() - interval '200 days', case n % 2 when 0 then now() end, 'many'
+from generate_series(1, 202) as n;
+insert into chat.holds (session_id, reason) select id, 'many' from public.chat_sessions where page_url = 'many' and erased_at is null;
 select is(chat.retain(), 0::bigint, 'by default everything is kept');
 update chat.settings set retain_messages_for = '90 days';
 select public.chat_hold((select id from s where name = 'old'), 'a dispute');
 select is(chat.retain(), 0::bigint, 'what is held is kept');
 select public.chat_release((select id from s where name = 'old'));
-select is(chat.retain(), 1::bigint, 'what was kept long enough is erased');
+select is(chat.retain(), 1::bigint, 'what was kept long enough is erased, whatever was before or is held');
 select results_eq($$ select message, erased_at is not null from public.chat_messages as m join public.chat_sessions as c on c.id = m.session_id
   where m.session_id = (select id from s where name = 'old') and sender_type = 'customer' $$, $$ values ('[erased]', true) $$, '... its texts first');
 select is(chat.retain(), 0::bigint, '... once');
@@ -196,6 +203,7 @@ update chat.settings set retain_events_for = '90 days';
 delete from chat.events where session_id = (select id from s where name = 'old') and kind = 'erased';
 select cmp_ok(chat.retain(), '>', 0::bigint, 'old trails go');
 select is_empty($$ select from chat.events where session_id = (select id from s where name = 'old') $$, '... entirely');
+delete from public.chat_sessions where page_url = 'many' and erased_at is not null;
 update chat.settings set retain_sessions_for = '91 days';
 delete from chat.file_removals;
 select is(chat.retain(), 1::bigint, 'then the session itself');
@@ -204,6 +212,14 @@ select results_eq(
      from chat.file_removals $$,
   $$ select 1, id || '/old.txt' from s where name = 'old' $$, '... with its files, and no other'
 );
+
+-- a deletion by hand
+insert into storage.objects (bucket_id, name) values ('chat-attachments', (select id from s where name = 'new') || '/new.txt');
+insert into s select 'copy', id from s where name = 'new';
+savepoint deletion;
+delete from public.chat_sessions where id = (select id from s where name = 'copy');
+select is(count(*), 1::bigint, 'whoever deletes a session, its files go') from chat.file_removals where name like '%/new.txt';
+rollback to deletion;
 
 -- what is only in the way
 insert into public.chat_typing_indicators (session_id, user_id, is_typing)

@@ -106,8 +106,18 @@ async fn a_storage_that_fails_is_asked_again_later() {
         key: app.keys.anon.clone(),
     });
     make_due(&mut owner).await;
-    assert!(Files::new(forged, Health::default()).unwrap().tick(&pool).await.is_err());
-    assert_eq!(desk::count(&mut owner, LISTED).await, 2, "what storage left is not forgotten");
+    assert!(
+        Files::new(forged, Health::default())
+            .unwrap()
+            .tick(&pool)
+            .await
+            .is_err()
+    );
+    assert_eq!(
+        desk::count(&mut owner, LISTED).await,
+        2,
+        "what storage left is not forgotten"
+    );
 
     // the list may name what is gone already
     sqlx::query("insert into chat.file_removals (bucket, name) values ('chat-attachments', 'gone'), ('none', 'gone')")
@@ -119,7 +129,10 @@ async fn a_storage_that_fails_is_asked_again_later() {
     assert_eq!(files.tick(&pool).await.unwrap(), Outcome::Done(4));
     assert_eq!(desk::count(&mut owner, LISTED).await, 0);
     assert_eq!(desk::count(&mut owner, STORED).await, 0);
-    assert!(desk::count(&mut owner, BLOBS_TO_DELETE).await <= 2, "storage itself sees to the bytes");
+    assert!(
+        desk::count(&mut owner, BLOBS_TO_DELETE).await <= 2,
+        "storage itself sees to the bytes"
+    );
     app.stop().await;
 }
 
