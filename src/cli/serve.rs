@@ -249,6 +249,16 @@ impl Api {
         };
         let health = Health::default();
         shutdown.spawn(watch(database.clone(), health.part("database"), shutdown.clone()));
+        // its own storage, not by way of a proxy; one that runs elsewhere by the public URL
+        let storage_url = if self.services.contains(&Service::Storage) {
+            Some(Url::parse(&running.local_url)?)
+        } else {
+            self.public_url.clone()
+        };
+        let storage = storage_url.map(|url| worker::files::Storage {
+            url,
+            key: self.keys.service_role.clone(),
+        });
         let context = Context {
             database: database.clone(),
             keys: Arc::new(self.keys),
@@ -264,6 +274,7 @@ impl Api {
             storage: with(Service::Storage).then_some(self.storage),
         };
         if let Some(settings) = self.worker {
+            let settings = worker::Settings { storage, ..settings };
             shutdown.spawn(worker::run(
                 database.clone(),
                 settings,

@@ -92,5 +92,41 @@ pub const RECONCILE: Duty = Duty {
     ..BY_THE_CLOCK
 };
 
-/// Every duty of a worker.
-pub const ALL: &[Duty] = &[QUEUE, UNANSWERED, OVERFLOW, POSITIONS, NOTICES, TYPING, IDLE, RECONCILE];
+/// Erases sessions of deleted accounts.
+pub const ERASURE: Duty = Duty {
+    name: "erasure",
+    statement: "select count(chat.erase_due())",
+    every: Some(SECOND.saturating_mul(10)),
+    repeats: true,
+    ..BY_THE_CLOCK
+};
+
+/// Erases and deletes what was kept long enough, a hundred sessions at a time: nobody waits for it.
+pub const RETENTION: Duty = Duty {
+    name: "retention",
+    statement: "select chat.retain()",
+    every: Some(SECOND.saturating_mul(5)),
+    ..BY_THE_CLOCK
+};
+
+/// Clears what nobody looks at any more.
+pub const PRUNE: Duty = Duty {
+    name: "prune",
+    statement: "select chat.prune()",
+    every: Some(SECOND.saturating_mul(300)),
+    repeats: true,
+    ..BY_THE_CLOCK
+};
+
+/// Counts files that are due for removal. What follows is no statement: see [`super::files`].
+pub const FILES: Duty = Duty {
+    name: "files",
+    statement: "select count(*) from chat.file_removals where next_try_at <= clock_timestamp()",
+    every: Some(SECOND.saturating_mul(5)),
+    ..BY_THE_CLOCK
+};
+
+/// Every duty of a worker that is one statement.
+pub const ALL: &[Duty] = &[
+    QUEUE, UNANSWERED, OVERFLOW, POSITIONS, NOTICES, TYPING, IDLE, RECONCILE, ERASURE, RETENTION, PRUNE,
+];

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    fmt::Display,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -79,6 +80,23 @@ impl Duty {
     }
 }
 
+/// What a loop repeats.
+pub(super) trait Work: Sync {
+    /// Why it could not be done this time.
+    type Error: Display;
+
+    /// One tick.
+    fn work(&self, pool: &PgPool) -> impl Future<Output = Result<Outcome, Self::Error>> + Send;
+}
+
+impl Work for Duty {
+    type Error = sqlx::Error;
+
+    fn work(&self, pool: &PgPool) -> impl Future<Output = sqlx::Result<Outcome>> + Send {
+        self.tick(pool)
+    }
+}
+
 /// What the loops of one worker have in common.
 pub(super) struct Crew {
     pool: PgPool,
@@ -105,6 +123,11 @@ impl Crew {
 
     /// Ticks until the process is asked to stop: when woken, and at the latest after [`Duty::every`].
     pub(super) async fn repeat(&self, duty: &Duty) {
+        self.repeat_with(duty, duty).await;
+    }
+
+    /// The same with ticks that are more than the duty's statement.
+    pub(super) async fn repeat_with(&self, duty: &Duty, work: &impl Work) {
         let mut woken = self.wake.subscribe();
         let every = duty.every.unwrap_or(self.poll);
         let mut failures = 0;
@@ -112,9 +135,9 @@ impl Crew {
             // interest first, then the look: what comes during the tick wakes the next one
             woken.borrow_and_update();
             let started = Instant::now();
-            let result = match timeout(PATIENCE, duty.tick(&self.pool)).await {
-                Ok(result) => result,
-                Err(_) => Err(sqlx::Error::Protocol("the database did not answer in time".to_owned())),
+            let result = match timeout(PATIENCE, work.work(&self.pool)).await {
+                Ok(result) => result.map_err(|error| error.to_string()),
+                Err(_) => Err("it took too long".to_owned()),
             };
             let pause = match result {
                 Ok(outcome) => {
@@ -169,9 +192,9 @@ impl Crew {
         }
     }
 
-    fn failed(&self, duty: &'static str, error: &sqlx::Error, pause: Duration) {
+    fn failed(&self, duty: &'static str, error: &str, pause: Duration) {
         let retry_ms = pause.as_millis();
-        tracing::warn!(duty, error = %error, retry_ms, "a duty failed and is tried again");
+        tracing::warn!(duty, error, retry_ms, "a duty failed and is tried again");
         self.failing.lock().unwrap_or_else(PoisonError::into_inner).insert(duty);
         self.health.failing(&format!("{duty} fails; see the log"));
     }

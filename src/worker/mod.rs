@@ -5,7 +5,7 @@
 //! alone what another worker is just doing, so any number of workers may share a database, and one that dies leaves
 //! nothing behind.
 //!
-//! [`duties`] lists them, [`duty`] is the loop they share, [`wake`] what wakes it, [`schema`] the wait for a database
+//! [`duties`] lists them, [`files`] is the one that is no statement, [`duty`] is the loop they share, [`wake`] what wakes it, [`schema`] the wait for a database
 //! that has the functions.
 
 use std::time::Duration;
@@ -20,6 +20,7 @@ use crate::{
 
 pub mod duties;
 mod duty;
+pub mod files;
 mod schema;
 mod wake;
 
@@ -47,6 +48,9 @@ pub struct Settings {
         value_parser = clap::value_parser!(u32).range(1..=100)
     )]
     pub connections: u32,
+    /// Where to remove the files of erased chats; `None`: they wait.
+    #[arg(skip)]
+    pub storage: Option<files::Storage>,
 }
 
 impl Default for Settings {
@@ -54,6 +58,7 @@ impl Default for Settings {
         Self {
             poll_seconds: 5,
             connections: 2,
+            storage: None,
         }
     }
 }
@@ -67,6 +72,13 @@ impl Settings {
 /// Does every duty until the process is asked to stop. Waits for a database that is not there or not migrated yet,
 /// and outlives connections; the part `worker` of `health` says so meanwhile.
 pub async fn run(database: Database, settings: Settings, shutdown: Shutdown, health: Health) {
+    let files = match files::Files::new(settings.storage.clone(), health.clone()) {
+        Ok(files) => files,
+        Err(error) => {
+            tracing::error!(error = %error, "no client for storage");
+            return;
+        }
+    };
     let health = health.part("worker");
     let pool = database.pool(Login::Owner, settings.connections);
 
@@ -79,6 +91,10 @@ pub async fn run(database: Database, settings: Settings, shutdown: Shutdown, hea
     let crew = duty::Crew::new(pool.clone(), settings.poll(), shutdown.clone(), wake.clone(), health);
     // before the duties first look: what changes from here on is either seen or heard of
     let listener = wake::listen(database.pool(Login::Owner, 1), wake, shutdown);
-    tokio::join!(listener, join_all(duties::ALL.iter().map(|duty| crew.repeat(duty))));
+    tokio::join!(
+        listener,
+        join_all(duties::ALL.iter().map(|duty| crew.repeat(duty))),
+        crew.repeat_with(&duties::FILES, &files)
+    );
     pool.close().await;
 }

@@ -10,7 +10,7 @@ use crate::{health::Part, shutdown::Shutdown};
 pub(super) async fn wait(pool: &PgPool, shutdown: &Shutdown, health: &Part) -> bool {
     let mut failures = 0;
     loop {
-        let found = sqlx::query_scalar::<_, bool>("select to_regprocedure('chat.reconcile()') is not null")
+        let found = sqlx::query_scalar::<_, bool>("select to_regprocedure('chat.retain()') is not null")
             .persistent(false)
             .fetch_one(pool)
             .await;

@@ -2,5 +2,6 @@
 
 mod desk;
 mod duties;
+mod files;
 mod routing;
 mod run;
