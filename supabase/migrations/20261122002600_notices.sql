@@ -265,7 +265,9 @@ as $$
     and (
       auth.uid() in (s.customer_id, s.agent_id)
       or chat.leads(s.tenant_id)
-      or s.status = 'waiting' and (chat.serves_all_tenants() or s.tenant_id = chat.served_tenant())
+      or s.status = 'waiting'
+        and (chat.serves_all_tenants() or s.tenant_id = chat.served_tenant())
+        and s.queue_id = any (chat.served_queues())
       or coalesce(auth.role(), 'service_role') = 'service_role'
     )
 $$;
