@@ -243,16 +243,16 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-  settings chat.settings;
+  gone_waiting timestamptz := chat.gone_since((select s.waiting_lost_after from chat.settings as s));
+  gone_served timestamptz := chat.gone_since((select s.customer_lost_after from chat.settings as s));
   lost uuid;
 begin
-  select * into strict settings from chat.settings;
   select s.id
   into lost
   from chat.connections as c
   join public.chat_sessions as s on s.id = c.session_id
-  where s.status = 'waiting' and c.seen_at < chat.gone_since(settings.waiting_lost_after)
-    or s.status = 'active' and c.seen_at < chat.gone_since(settings.customer_lost_after)
+  where s.status = 'waiting' and c.seen_at < gone_waiting
+    or s.status = 'active' and c.seen_at < gone_served
       -- who waits for an answer may come back for it
       and s.unanswered_since is null
   order by c.seen_at

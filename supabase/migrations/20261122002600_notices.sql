@@ -117,7 +117,7 @@ begin atomic
 end;
 
 -- Puts values in the place of %s, in their order; other signs of the operator's text mean nothing.
-create function chat.fill_in(notice text, variadic given text[])
+create function chat.fill_notice(notice text, variadic given text[])
 returns text
 language plpgsql
 immutable
@@ -170,8 +170,8 @@ begin
         and s.queue_position is not null
         and (
           q.told_session_id is distinct from q.session_id
-          or s.queue_position < q.told_position
-            and (s.queue_position < 5 or s.queue_position <= q.told_position * 0.8)
+          -- nearer by a fifth, which up to the fifth place is each place
+          or s.queue_position <= q.told_position * 0.8
             and q.told_at < clock_timestamp() - settings.place_notice_every
         )
         and case
@@ -194,10 +194,10 @@ begin
     notice := case
       when place.queue_position = 1 and settings.next_notice is not null then settings.next_notice
       when place.high is not null and settings.place_and_wait_notice is not null
-        then chat.fill_in(
+        then chat.fill_notice(
           settings.place_and_wait_notice, place.queue_position::text, chat.in_minutes(place.low, place.high)
         )
-      else chat.fill_in(settings.place_notice, place.queue_position::text)
+      else chat.fill_notice(settings.place_notice, place.queue_position::text)
     end;
     update chat.queue as q
     set told_position = place.queue_position,
@@ -219,14 +219,20 @@ begin
 end
 $$;
 
--- Whether a queue is open now; this is where opening hours say so.
+-- Whether a queue is open now; opening hours come with a later file.
 create function chat.queue_is_open(queue uuid)
 returns boolean
-language sql
+language plpgsql
 stable
-begin atomic
-  select true;
-end;
+set search_path = ''
+as $$
+begin
+  if to_regprocedure('chat.is_open_at(uuid, timestamptz)') is null then
+    return true;
+  end if;
+  return chat.is_open_at(queue, now());
+end
+$$;
 
 -- A session's place in line and how long it may take, for its customer and for staff who see it.
 -- security definer: the line is not the callers' to read, nor in part their settings and agents.

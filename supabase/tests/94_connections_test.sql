@@ -1,7 +1,7 @@
 -- Who is connected, and what follows when somebody is gone.
 begin;
 \ir support/desk.psql
-select plan(41);
+select plan(42);
 
 -- The service writes who is subscribed; here this does.
 create temporary table subscribed (who text, session_id uuid) on commit drop;
@@ -96,7 +96,7 @@ select isnt(last_seen_at, null, '... the agent') from chat.agents where user_id 
 select results_eq('select session_id from chat.connections', $$ select id from started where who = 'carla' $$,
   '... and the customer in his session');
 select is(chat.watch_connections(), 0::bigint, '... and for ten seconds not again');
-insert into subscribed values ('conrad', (select id from started where who = 'carla'));
+insert into subscribed values ('conrad', (select id from started where who = 'celia'));
 select is(chat.watch_connections(), 0::bigint, 'who listens to another''s chat is not its customer');
 delete from subscribed where who = 'conrad';
 
@@ -131,7 +131,11 @@ from public.chat_sessions join started using (id) where who = 'carla';
 select is(chat.release_lost(), 0::bigint, 'lost once');
 
 update public.support_agents set status = 'available' where user_id = pg_temp.person('anna');
-select is(pg_temp.release(), 0::bigint, 'who makes himself available without realtime stays it');
+insert into started values ('max of beta', pg_temp.start_as('max of beta'));
+select is(agent_id, pg_temp.person('anna'), 'who makes himself available without realtime is given chats')
+from public.chat_sessions join started using (id) where who = 'max of beta';
+select is(pg_temp.release(), 0::bigint, '... and keeps them');
+update public.chat_sessions set status = 'ended' where customer_id = pg_temp.person('max of beta');
 update public.support_agents set status = 'offline' where user_id = pg_temp.person('anna');
 insert into subscribed values ('anna', null);
 select pg_temp.pass('5 seconds');
@@ -164,8 +168,8 @@ insert into subscribed select name, null from people where name = 'anna';
 select pg_temp.available('anna', 5);
 select pg_temp.pass('2 minutes');
 delete from subscribed where who = 'anna';
-update chat.agents set last_seen_at = now() - interval '10 minutes' where user_id = pg_temp.person('anna');
-update chat.watch set looked_at = now() - interval '10 minutes';
+update chat.agents set last_seen_at = now() - interval '20 minutes' where user_id = pg_temp.person('anna');
+update chat.watch set looked_at = now() - interval '10 minutes', steady_since = now() - interval '1 hour';
 select is(pg_temp.release(), 0::bigint, 'without a look of late nobody is lost');
 select chat.watch_connections();
 select is(pg_temp.release(), 0::bigint, '... nor after a gap');
