@@ -55,7 +55,7 @@ pub const POSITIONS: Duty = Duty {
     every: Some(SECOND.saturating_mul(2)),
     rest: SECOND,
     listens: true,
-    ..BY_THE_CLOCK
+    repeats: true,
 };
 
 /// Tells those in line their place, now and then, and only when it got better.
@@ -65,10 +65,36 @@ pub const NOTICES: Duty = Duty {
     every: Some(SECOND.saturating_mul(2)),
     rest: SECOND,
     listens: true,
+    repeats: true,
+};
+
+/// Looks who is connected.
+pub const CONNECTIONS: Duty = Duty {
+    name: "connections",
+    statement: "select chat.watch_connections()",
+    every: Some(SECOND.saturating_mul(5)),
     ..BY_THE_CLOCK
 };
 
-/// Stops those who have not typed for long, as their tab is gone: the portal's dots have no end of their own.
+/// Takes from agents who are gone what waits for them.
+pub const LOST_AGENTS: Duty = Duty {
+    name: "lost_agents",
+    statement: "select chat.release_lost()",
+    every: Some(SECOND.saturating_mul(5)),
+    repeats: true,
+    ..BY_THE_CLOCK
+};
+
+/// Ends the sessions of customers who are gone.
+pub const LOST_CUSTOMERS: Duty = Duty {
+    name: "lost_customers",
+    statement: "select count(chat.end_lost())",
+    every: Some(SECOND.saturating_mul(5)),
+    repeats: true,
+    ..BY_THE_CLOCK
+};
+
+/// Stops those who have not typed for long or are connected no more: the portal's dots have no end of their own.
 pub const TYPING: Duty = Duty {
     name: "typing",
     statement: "select chat.expire_typing()",
@@ -128,5 +154,18 @@ pub const FILES: Duty = Duty {
 
 /// Every duty of a worker that is one statement.
 pub const ALL: &[Duty] = &[
-    QUEUE, UNANSWERED, OVERFLOW, POSITIONS, NOTICES, TYPING, IDLE, RECONCILE, ERASURE, RETENTION, PRUNE,
+    QUEUE,
+    UNANSWERED,
+    OVERFLOW,
+    POSITIONS,
+    NOTICES,
+    CONNECTIONS,
+    LOST_AGENTS,
+    LOST_CUSTOMERS,
+    TYPING,
+    IDLE,
+    RECONCILE,
+    ERASURE,
+    RETENTION,
+    PRUNE,
 ];

@@ -19,6 +19,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// After so many calls the tick ends, and the next begins soon.
 const AT_ONCE: u32 = 500;
 
+/// A duty that rests does so for so many times what it worked: it fills at most a fifth of the time.
+const SHARE: u32 = 4;
+
 /// The longest pause after failures.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
@@ -50,7 +53,8 @@ pub struct Duty {
     pub statement: &'static str,
     /// The longest time from one tick to the next; none: as often as the worker polls.
     pub every: Option<Duration>,
-    /// The shortest time from one tick to the next: what happens meanwhile is done together.
+    /// The shortest time from one tick to the next: what happens meanwhile is done together. One that rests does so for
+    /// [`SHARE`] times what it worked, so that it never fills the time.
     pub rest: Duration,
     /// Whether the database's notifications wake it.
     pub listens: bool,
@@ -77,6 +81,14 @@ impl Duty {
             done += count;
         }
         Ok(done.into())
+    }
+
+    fn rest_after(&self, worked: Duration) -> Duration {
+        if self.rest.is_zero() {
+            self.rest
+        } else {
+            self.rest.max(worked * SHARE)
+        }
     }
 }
 
@@ -139,15 +151,17 @@ impl Crew {
                 Ok(result) => result.map_err(|error| error.to_string()),
                 Err(_) => Err("it took too long".to_owned()),
             };
+            let worked = started.elapsed();
             let pause = match result {
                 Ok(outcome) => {
                     failures = 0;
                     self.succeeded(duty.name);
                     if let Outcome::Done(count) = outcome {
-                        let duration_ms = started.elapsed().as_millis();
+                        let duration_ms = worked.as_millis();
                         tracing::debug!(duty = duty.name, count, duration_ms, "did a duty");
                     }
-                    if matches!(outcome, Outcome::Done(count) if duty.repeats && count >= AT_ONCE.into()) {
+                    let full = matches!(outcome, Outcome::Done(count) if count >= AT_ONCE.into());
+                    if full && duty.repeats && duty.rest.is_zero() {
                         continue; // there is more
                     }
                     jittered(every)
@@ -160,7 +174,7 @@ impl Crew {
                 }
             };
 
-            let rest = if failures == 0 { duty.rest } else { pause };
+            let rest = if failures == 0 { duty.rest_after(worked) } else { pause };
             let waiting = async {
                 sleep(rest).await;
                 if duty.listens && failures == 0 {
@@ -219,6 +233,18 @@ mod tests {
         assert_eq!(backoff(1), Duration::from_millis(500));
         assert_eq!(backoff(2), Duration::from_secs(1));
         assert_eq!(backoff(1_000_000), LONGEST_PAUSE);
+    }
+
+    #[test]
+    fn who_rests_rests_longer_after_more_work() {
+        let second = Duration::from_secs(1);
+        let duty = |rest| Duty {
+            rest,
+            ..crate::worker::duties::POSITIONS
+        };
+        assert_eq!(duty(second).rest_after(second / 10), second);
+        assert_eq!(duty(second).rest_after(second), second * 4);
+        assert_eq!(duty(Duration::ZERO).rest_after(second), Duration::ZERO);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Routing under concurrency, and the worker, on real databases.
 
+mod connections;
 mod desk;
 mod duties;
 mod files;
