@@ -1,4 +1,4 @@
--- What the API shows of the schema that it does not expose. The views run as their caller: the policies of 2020 decide.
+-- What the API shows of the schema that it does not expose. The views run as their caller: the policies of 2040 decide.
 
 create view public.chat_agents
 with (security_invoker = true)
