@@ -183,6 +183,55 @@ async fn history_is_not_rewritten() {
     assert!(error.contains("20260102000000_seats, which is unknown here"), "{error}");
 }
 
+/// What `ROOMS` might become: the same where it ran, and it ran twice.
+const ROOMS_REPLACED: &str = "-- Rooms.
+-- replaces sha256:5d09382dee600152356da629f5e1bda868f44b7c5d3fc1cbb2f8d0765098f4fa
+
+create table if not exists rooms (id int primary key);
+
+create or replace function one() returns int language sql as $$ select 1; $$;
+";
+
+#[tokio::test]
+async fn a_text_may_replace_the_one_it_names_and_no_other() {
+    for by_the_cli in [false, true] {
+        let database = TestDatabase::platform().await;
+        let folder = Folder::new(&[ROOMS, SEATS]);
+        Folder::new(&[ROOMS]).read().apply(&database.database).await.unwrap();
+        let mut connection = database.database.connect(Login::Owner).await.unwrap();
+        if by_the_cli {
+            // As `supabase migration up` leaves it: split at semicolons, trimmed.
+            connection
+                .execute(
+                    "update supabase_migrations.schema_migrations set statements = array[
+                       'create table rooms (id int primary key)',
+                       'create function one() returns int language sql as $$ select 1; $$'
+                     ]",
+                )
+                .await
+                .unwrap();
+        }
+
+        folder.write(ROOMS.0, ROOMS_REPLACED);
+        assert_eq!(
+            states(&folder.read(), &database).await,
+            [State::Applied, State::Pending]
+        );
+        assert_eq!(
+            folder.read().apply(&database.database).await.unwrap(),
+            ["20260102000000_seats"],
+            "what ran does not run again"
+        );
+        connection
+            .execute("update supabase_migrations.schema_migrations set statements[1] = 'create table rooms ()'")
+            .await
+            .unwrap();
+        assert_eq!(states(&folder.read(), &database).await[0], State::Changed);
+        let error = folder.read().apply(&database.database).await.unwrap_err().to_string();
+        assert!(error.contains("20260101000000 was changed"), "{error}");
+    }
+}
+
 #[tokio::test]
 async fn two_movers_at_once_move_once() {
     let database = TestDatabase::platform().await;

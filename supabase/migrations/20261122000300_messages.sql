@@ -1,6 +1,57 @@
 -- Messages: the table, what a sender may say, and what a message does to its session.
+--
+-- replaces sha256:ed74572ef95cf1d3faae9469b6721469a9546df9f526b2e53cdc955f09071fed
+-- (the same on a database without this table)
 
-create table public.chat_messages (
+-- Adoption: see the file before.
+
+do $$
+begin
+  if to_regclass('public.chat_messages') is null then
+    return;
+  end if;
+
+  drop trigger if exists update_chat_message_count_trigger on public.chat_messages;
+  update public.chat_messages as m
+  set sender_id = null
+  where m.sender_id is not null
+    and not exists (select from auth.users as u where u.id = m.sender_id);
+
+  -- numbered in the order of their times, and among equals in the table's; no time is beyond reckoning
+  with numbered as (
+    select m.id, row_number() over (order by m.created_at nulls first, m.ctid) as seq
+    from public.chat_messages as m
+  )
+  update public.chat_messages as m
+  set seq = numbered.seq,
+      created_at = case
+        when isfinite(m.created_at) then m.created_at
+        when isfinite(s.created_at) then s.created_at
+        else now()
+      end
+  from numbered, public.chat_sessions as s
+  where numbered.id = m.id
+    and s.id = m.session_id;
+  alter table public.chat_messages
+    alter id set default gen_random_uuid(),
+    alter message_type set default 'text',
+    alter is_read set default false,
+    alter created_at set default clock_timestamp(),
+    alter seq set default 0,
+    alter seq set not null,
+    alter sender_id drop not null,
+    alter sender_id drop default,
+    drop constraint if exists valid_sender_type,
+    drop constraint if exists valid_message_type,
+    add constraint valid_sender_type check (sender_type in ('customer', 'agent', 'system')),
+    add constraint valid_message_type check (message_type in ('text', 'file', 'image', 'system')),
+    add foreign key (session_id) references public.chat_sessions (id) on delete cascade,
+    add foreign key (sender_id) references auth.users (id) on delete set null,
+    no force row level security;
+end
+$$;
+
+create table if not exists public.chat_messages (
   id uuid primary key default gen_random_uuid(),
   session_id uuid not null references public.chat_sessions (id) on delete cascade,
   sender_id uuid references auth.users (id) on delete set null,
@@ -38,12 +89,17 @@ create table public.chat_messages (
 
 create sequence public.chat_messages_seq owned by public.chat_messages.seq;
 
-create index idx_chat_messages_session on public.chat_messages (session_id);
-create index idx_chat_messages_sender on public.chat_messages (sender_id);
-create index idx_chat_messages_created on public.chat_messages (created_at);
-create index idx_chat_messages_type on public.chat_messages (message_type);
+-- adopted messages have numbers already
+select setval('public.chat_messages_seq', max(m.seq))
+from public.chat_messages as m
+having count(*) > 0;
+
+create index if not exists idx_chat_messages_session on public.chat_messages (session_id);
+create index if not exists idx_chat_messages_sender on public.chat_messages (sender_id);
+create index if not exists idx_chat_messages_created on public.chat_messages (created_at);
+create index if not exists idx_chat_messages_type on public.chat_messages (message_type);
 -- a session's history, as the portal asks for it
-create index idx_chat_messages_history on public.chat_messages (session_id, created_at, seq);
+create index if not exists idx_chat_messages_history on public.chat_messages (session_id, created_at, seq);
 
 alter table public.chat_messages enable row level security;
 
@@ -110,7 +166,7 @@ create trigger chat_messages_20_place
   execute function chat.place_message();
 
 -- security definer: the sender has no right to write what he sets in motion here.
-create function public.update_chat_session_message_count()
+create or replace function public.update_chat_session_message_count()
 returns trigger
 language plpgsql
 security definer

@@ -2,8 +2,55 @@
 --
 -- The primary key is (session_id, user_id): the portal's upsert names no conflict target and means this one, and the
 -- old row of a delete says whose it was.
+--
+-- replaces sha256:e299ab7eb7f4bf9bf68e04b2404998409b092d2cfb0505180dfc63899a78be0e
+-- (the same on a database without this table)
 
-create table public.chat_typing_indicators (
+-- Adoption: see the files before. Of several rows of one person in one session the latest stays.
+
+do $$
+declare
+  former record;
+begin
+  if to_regclass('public.chat_typing_indicators') is null then
+    return;
+  end if;
+
+  for former in
+    select c.conname
+    from pg_constraint as c
+    where c.conrelid = 'public.chat_typing_indicators'::regclass
+      and c.contype in ('p', 'u')
+  loop
+    execute format('alter table public.chat_typing_indicators drop constraint %I', former.conname);
+  end loop;
+
+  update public.chat_typing_indicators as t
+  set updated_at = now()
+  where t.updated_at is null;
+  delete from public.chat_typing_indicators as t
+  where not exists (select from auth.users as u where u.id = t.user_id)
+    or exists (
+      select from public.chat_typing_indicators as later
+      where later.session_id = t.session_id
+        and later.user_id = t.user_id
+        and (later.updated_at, later.ctid) > (t.updated_at, t.ctid)
+    );
+  alter table public.chat_typing_indicators
+    alter id set default gen_random_uuid(),
+    alter is_typing set default true,
+    alter updated_at set default now(),
+    add primary key (session_id, user_id),
+    add unique (id),
+    add foreign key (session_id) references public.chat_sessions (id) on delete cascade,
+    add foreign key (user_id) references auth.users (id) on delete cascade,
+    no force row level security,
+    replica identity default,
+    set (fillfactor = 50);
+end
+$$;
+
+create table if not exists public.chat_typing_indicators (
   id uuid not null unique default gen_random_uuid(),
   session_id uuid not null references public.chat_sessions (id) on delete cascade,
   user_id uuid not null references auth.users (id) on delete cascade,
@@ -13,9 +60,10 @@ create table public.chat_typing_indicators (
   primary key (session_id, user_id)
 ) with (fillfactor = 50);
 
-create index idx_chat_typing_indicators_session on public.chat_typing_indicators (session_id);
+create index if not exists idx_chat_typing_indicators_session on public.chat_typing_indicators (session_id);
 -- not on updated_at, which would cost an index entry a keystroke: few rows are in here at a time
-create index idx_chat_typing_indicators_typing on public.chat_typing_indicators (session_id) where is_typing;
+create index if not exists idx_chat_typing_indicators_typing on public.chat_typing_indicators (session_id)
+  where is_typing;
 
 alter table public.chat_typing_indicators enable row level security;
 

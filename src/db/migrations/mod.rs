@@ -3,6 +3,11 @@
 //! The ledger is `supabase_migrations.schema_migrations`, so that `switchboard migrate up`, `supabase db push` and
 //! `supabase migration up` see one truth, whoever went first. refinery would keep a table of its own: its three
 //! traits are implemented here on a sqlx connection, and its insert gives way to ours in the same transaction.
+//!
+//! A file that is applied somewhere is never edited, with one exception: it may be replaced by one that does the same
+//! wherever the earlier text ran. It then names that text in a line `-- replaces sha256:<digest>`, and the ledger's
+//! copy is as good as its own. The digest is of the text without white space and semicolons, which the CLI does not
+//! keep: `tr -d ';[:space:]' < file | sha256sum`.
 
 use std::{
     fs,
@@ -11,6 +16,7 @@ use std::{
 
 use refinery::{Migration, Runner, error::Kind};
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 use sqlx::postgres::{PgDatabaseError, PgErrorPosition};
 
 use super::{Database, Login};
@@ -46,6 +52,9 @@ pub enum Error {
 pub struct Migrations {
     files: Vec<File>,
 }
+
+/// Begins a line that names an earlier text of the same migration.
+const REPLACES: &str = "-- replaces sha256:";
 
 #[derive(Clone, Debug)]
 struct File {
@@ -234,6 +243,24 @@ impl File {
         Ok(Self { migration, sql })
     }
 
+    /// Whether this text, as a ledger has it, is ours or one that ours replaces.
+    fn is(&self, text: &str) -> bool {
+        let text = squeeze(text);
+        let digest = || -> String {
+            let bytes = Sha256::digest(&text);
+            bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+        };
+        text == squeeze(&self.sql) || self.replaces().any(|earlier| earlier == digest())
+    }
+
+    /// The digests of the texts that this one replaces.
+    fn replaces(&self) -> impl Iterator<Item = &str> {
+        self.sql
+            .lines()
+            .filter_map(|line| line.strip_prefix(REPLACES))
+            .map(str::trim)
+    }
+
     /// What Postgres says against it, and where.
     fn failure(&self, cause: &PgDatabaseError) -> String {
         let mut words = format!("migration {}", full_name(&self.migration));
@@ -269,6 +296,11 @@ fn full_name(migration: &Migration) -> String {
     format!("{}_{}", migration.version(), migration.name())
 }
 
+/// The CLI keeps statements split at `;` and trimmed; this is what both keep.
+fn squeeze(sql: &str) -> String {
+    sql.chars().filter(|c| !c.is_whitespace() && *c != ';').collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -297,6 +329,45 @@ mod tests {
             set(&["20260101000000_a.sql", "20260101000000_b.sql"]),
             Err(Error::History(_))
         ));
+    }
+
+    #[test]
+    fn statements_split_by_the_cli_are_the_same_text() {
+        assert_eq!(
+            squeeze("create table a ();\n\ninsert into b;\n"),
+            squeeze("create table a ()insert into b")
+        );
+        assert_ne!(squeeze("select 1"), squeeze("select 2"));
+    }
+
+    /// The texts that were merged first, and may be in any ledger.
+    #[test]
+    fn the_replaced_texts_of_our_own_are_named() {
+        let replaced: Vec<_> = Migrations::embedded()
+            .unwrap()
+            .files
+            .iter()
+            .flat_map(|file| {
+                file.replaces()
+                    .map(|digest| (file.migration.version(), digest.to_owned()))
+                    .collect::<Vec<_>>()
+            })
+            .collect();
+        let merged = [
+            (
+                20_261_122_000_200,
+                "c788c6f21196f0566a3c0470e04f5bafb9a1b852459820772afe4ef7d2b4db92",
+            ),
+            (
+                20_261_122_000_300,
+                "ed74572ef95cf1d3faae9469b6721469a9546df9f526b2e53cdc955f09071fed",
+            ),
+            (
+                20_261_122_000_400,
+                "e299ab7eb7f4bf9bf68e04b2404998409b092d2cfb0505180dfc63899a78be0e",
+            ),
+        ];
+        assert_eq!(replaced, merged.map(|(version, digest)| (version, digest.to_owned())));
     }
 
     #[test]
