@@ -125,11 +125,17 @@ returns table (
   legs integer, outcome text, handle_seconds double precision, latency_seconds double precision,
   response_seconds double precision
 )
-language sql
+language plpgsql
 stable
 rows 100000
 set search_path = ''
+-- planned for one session as for a month of them
+set plan_cache_mode = force_custom_plan
+set jit = off
 as $$
+#variable_conflict use_column
+begin
+  return query
   with sessions as (
     select s.id, chat.quarter(s.started_at) as quarter, s.tenant_id, s.queue_id
     from public.chat_sessions as s
@@ -149,7 +155,8 @@ as $$
     0, null, null, null, extract(epoch from r.answered_at - r.asked_at)::double precision
   from sessions as s
   join chat.responses as r on r.session_id = s.id
-  where r.answered_at is not null
+  where r.answered_at is not null;
+end
 $$;
 
 create function chat.leg_totals_of(

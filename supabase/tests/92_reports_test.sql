@@ -47,7 +47,7 @@ select pg_temp.near(handle_p90, 604, 'handle time, p90') from day;
 select is(rated, 3::bigint, 'rated') from day;
 select pg_temp.near(response_rate, 3.0 / 8, 'response rate') from day;
 select pg_temp.near(csat, 2.0 / 3, 'csat: four and five') from day;
-select pg_temp.near(rating_mean, 11.0 / 3, 'mean rating') from day;
+select pg_temp.near(rating_mean, 4, 'mean rating') from day;
 select is(legs, 8::bigint, 'legs; a copy is none') from day;
 select pg_temp.near(transfer_rate, 1.0 / 7, 'transfer rate, of legs that are over') from day;
 select pg_temp.near(requeue_rate, 1.0 / 7, 'requeue rate') from day;
