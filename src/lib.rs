@@ -17,6 +17,7 @@ pub mod data_dir;
 pub mod db;
 pub mod gateway;
 pub mod health;
+pub mod metrics;
 pub mod postgres;
 pub mod shutdown;
 pub mod telemetry;

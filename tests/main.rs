@@ -8,6 +8,7 @@ mod clients;
 mod database_url;
 mod directions;
 mod embedded;
+mod metrics;
 mod migrations;
 mod session;
 mod support;

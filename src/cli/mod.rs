@@ -35,7 +35,7 @@ enum Command {
     /// Run the whole backend on this machine
     Serve(Box<serve::Args>),
     /// Run the worker alone, beside a Supabase project
-    Worker(worker::Args),
+    Worker(Box<worker::Args>),
     /// Show the URLs and keys of the `serve` that runs here
     Status(status::Args),
     /// Move the database's schema
@@ -60,7 +60,7 @@ impl Cli {
     pub async fn run(self) -> anyhow::Result<()> {
         match self.command {
             Command::Serve(args) => Box::pin(serve::run(*args)).await,
-            Command::Worker(args) => worker::run(args).await,
+            Command::Worker(args) => worker::run(*args).await,
             Command::Status(args) => status::run(&args).await,
             Command::Migrate(command) => migrate::run(command).await,
             Command::Keys(command) => keys::run(command),

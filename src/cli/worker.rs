@@ -1,12 +1,19 @@
 //! `switchboard worker`: the worker alone, beside any Supabase.
 
+use std::net::SocketAddr;
+
 use url::Url;
 
-use super::{misuse, signals};
+use super::{
+    listen,
+    misuse::{self, Misuse},
+    signals,
+};
 use crate::{
     config::Secret,
     db::Database,
     health::Health,
+    metrics::{self, Scraper},
     shutdown::Shutdown,
     worker::{self, files::Storage},
 };
@@ -30,6 +37,17 @@ pub struct Args {
         requires = "supabase_url"
     )]
     service_key: Option<Secret>,
+    /// Answer Prometheus on this address and port, path /metrics
+    #[arg(long, env = "SWITCHBOARD_METRICS_LISTEN", value_name = "ADDRESS")]
+    metrics_listen: Option<SocketAddr>,
+    /// What Prometheus has to show as its bearer token; needed where other machines reach --metrics-listen
+    #[arg(
+        long,
+        env = "SWITCHBOARD_METRICS_TOKEN",
+        hide_env_values = true,
+        value_name = "TOKEN"
+    )]
+    metrics_token: Option<Secret>,
     #[command(flatten)]
     worker: worker::Settings,
 }
@@ -37,6 +55,9 @@ pub struct Args {
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let database = Database::from_url(&args.database_url).map_err(misuse::database_url)?;
     let shutdown = Shutdown::default();
+    if let Some(address) = args.metrics_listen {
+        answer_scrapes(address, args.metrics_token, &database, &shutdown).await?;
+    }
     signals::stop_at_one(&shutdown);
     let settings = worker::Settings {
         storage: args
@@ -45,6 +66,32 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             .map(|(url, key)| Storage { url, key }),
         ..args.worker
     };
-    worker::run(database, settings, shutdown, Health::default()).await;
+    worker::run(database, settings, shutdown.clone(), Health::default()).await;
+    shutdown.finished().await;
+    Ok(())
+}
+
+async fn answer_scrapes(
+    address: SocketAddr,
+    token: Option<Secret>,
+    database: &Database,
+    shutdown: &Shutdown,
+) -> anyhow::Result<()> {
+    if token.is_none() && !address.ip().to_canonical().is_loopback() {
+        return Err(Misuse(format!(
+            "--metrics-listen {address} can be reached from other machines; give a --metrics-token as well"
+        ))
+        .into());
+    }
+    let router = metrics::router(Scraper::new(database), token);
+    for listener in listen::bind(&[address], "--metrics-listen").await? {
+        let (router, stop) = (router.clone(), shutdown.clone());
+        shutdown.spawn(async move {
+            let serving = axum::serve(listener, router).with_graceful_shutdown(async move { stop.started().await });
+            if let Err(error) = serving.await {
+                tracing::error!(error = %error, "scrapes are answered no more");
+            }
+        });
+    }
     Ok(())
 }

@@ -7,6 +7,7 @@
 //! | `/realtime/v1` | [`realtime`]: changes, broadcast and presence over websockets |
 //! | `/storage/v1` | [`storage`]: buckets and files |
 //! | `/health` | what works and what does not |
+//! | `/metrics` | what monitoring reads, with the service key |
 //!
 //! The services do not name each other. What they share sits beside them: [`keys`] (API keys, tokens) and
 //! [`caller`] (claims → role).
@@ -35,6 +36,7 @@ pub mod auth;
 pub mod caller;
 pub mod keys;
 mod log;
+mod metrics;
 pub mod realtime;
 pub mod rest;
 pub mod storage;
@@ -91,6 +93,7 @@ pub async fn router(context: Context, services: Services) -> anyhow::Result<Rout
         .layer(CatchPanicLayer::custom(log::panicked))
         .layer(middleware::from_fn(log::request))
         .route("/health", get(health).with_state(context.health))
+        .merge(metrics::router(&context.database, context.keys))
         .fallback(no_route);
     let plain = api.clone();
     Ok(api

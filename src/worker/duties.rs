@@ -152,6 +152,15 @@ pub const FILES: Duty = Duty {
     ..BY_THE_CLOCK
 };
 
+/// Adds up what reports are made of: what was touched since, and agents' time.
+pub const TOTALS: Duty = Duty {
+    name: "totals",
+    statement: "select chat.roll_up_touched()",
+    every: Some(SECOND.saturating_mul(15)),
+    repeats: true,
+    ..BY_THE_CLOCK
+};
+
 /// Every duty of a worker that is one statement.
 pub const ALL: &[Duty] = &[
     QUEUE,
@@ -168,4 +177,5 @@ pub const ALL: &[Duty] = &[
     ERASURE,
     RETENTION,
     PRUNE,
+    TOTALS,
 ];

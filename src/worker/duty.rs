@@ -11,7 +11,7 @@ use sqlx::PgPool;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::wake::Wake;
-use crate::{health::Part, shutdown::Shutdown};
+use crate::{health::Part, metrics, shutdown::Shutdown};
 
 /// How long one tick may take before its connection is given up.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -32,6 +32,15 @@ pub enum Outcome {
     Idle,
     /// So many things were done.
     Done(u64),
+}
+
+impl Outcome {
+    fn count(&self) -> u64 {
+        match *self {
+            Self::Idle => 0,
+            Self::Done(count) => count,
+        }
+    }
 }
 
 impl From<i64> for Outcome {
@@ -152,6 +161,7 @@ impl Crew {
                 Err(_) => Err("it took too long".to_owned()),
             };
             let worked = started.elapsed();
+            metrics::duty_ran(duty.name, worked, result.as_ref().map(Outcome::count).map_err(drop));
             let pause = match result {
                 Ok(outcome) => {
                     failures = 0;

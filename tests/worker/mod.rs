@@ -1,7 +1,7 @@
 //! Routing under concurrency, and the worker, on real databases.
 
 mod connections;
-mod desk;
+pub mod desk;
 mod duties;
 mod files;
 mod routing;
