@@ -111,7 +111,7 @@ begin
 end
 $$;
 
--- Takes a place; call chat.lock_queue_to_join first and look for a seat under it.
+-- Takes a place. A start calls chat.lock_queue_to_join first and looks for a seat under it.
 create function chat.join_queue(session public.chat_sessions, place chat.queue)
 returns void
 language plpgsql
@@ -166,7 +166,9 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-  if not pg_try_advisory_xact_lock(hashtextextended('chat.head ' || session, 0)) then
+  if not pg_try_advisory_xact_lock(hashtextextended('chat.head ' || session, 0))
+    or not exists (select from chat.queue as q where q.session_id = session and q.left_at is null)
+  then
     return false;
   end if;
   perform from public.chat_sessions as s

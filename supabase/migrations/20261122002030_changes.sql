@@ -113,9 +113,9 @@ begin
       and seated_with is null
       and not exists (select from chat.queue as q where q.session_id = new.id and q.left_at is null)
     then
-      perform chat.lock_queue_to_join();
+      -- Not under the lock of those who join: who holds it may wait for this row, which was in line a moment ago. A seat
+      -- that is freed just now is for the worker to give, who hears of us.
       perform chat.join_queue(new, chat.place_for(new, new.started_at));
-      perform pg_notify('chat', 'queue');
     elsif new.agent_id is not null and seated_with is null then
       perform chat.take_seat(new, new.agent_id, clock_timestamp(), 'assigned', null, '{"reason": "reopened"}');
     end if;
@@ -275,10 +275,6 @@ begin
     closed.queue_id := chat.queue_for(closed.queue_id, closed.tenant_id);
     place := chat.place_for(closed, closed.started_at);
     select picked.agent, picked.explanation into agent, why from chat.pick_agent(place, closed.agent_id) as picked;
-    if agent is null then
-      perform chat.lock_queue_to_join();
-      select picked.agent, picked.explanation into agent, why from chat.pick_agent(place, closed.agent_id) as picked;
-    end if;
     if agent is not null then
       perform chat.take_seat(closed, agent, clock_timestamp(), 'assigned', null, why);
     end if;
