@@ -179,6 +179,37 @@ begin
 end
 $$;
 
+-- Locks an agent's row if he has a free seat for this place. Without one the lock goes again: who kept it while he
+-- waits for the line or for the next agent would wait in a circle.
+create function chat.lock_agent(agent uuid, place chat.queue, wait boolean)
+returns boolean
+language plpgsql
+set search_path = ''
+as $$
+declare
+  locked chat.agents;
+begin
+  if wait then
+    select * into locked from chat.agents as a where a.user_id = agent for no key update;
+  else
+    select * into locked from chat.agents as a where a.user_id = agent for no key update skip locked;
+  end if;
+  if not found then
+    return false;
+  end if;
+  -- somebody may have given him another session meanwhile, or have come to stand ahead of us while we waited
+  if not (locked.available and locked.load < locked.capacity)
+    or wait and not chat.is_candidate(agent, place)
+  then
+    raise exception 'no longer free' using errcode = 'CHAT1';
+  end if;
+  return true;
+exception
+  when sqlstate 'CHAT1' then
+    return false;
+end
+$$;
+
 -- Picks the agent for a place in line, and says why; before all others the one who knows the customer. His row is
 -- locked; null, and no row locked, when there is none. Agents whom somebody else is just giving a session are passed
 -- over first, and waited for if nobody else has a seat: passing over alone leaves seats empty under load.
@@ -202,36 +233,23 @@ begin
     exit when candidates = '{}';
 
     foreach candidate in array candidates loop
-      perform from chat.agents as a
-      where a.user_id = candidate.user_id
-        and a.available
-        and a.load < a.capacity
-      for no key update skip locked;
-      if found then
+      if chat.lock_agent(candidate.user_id, place, wait => false) then
         agent := candidate.user_id;
         explanation := chat.explain_choice(place, candidates, candidate, acquaintance);
         return;
       end if;
     end loop;
-    if cardinality(candidates) = how_many then
+    if cardinality(candidates) >= how_many then
       how_many := how_many * 8;
       continue;
     end if;
 
     candidate := candidates[1];
-    begin
-      perform from chat.agents as a where a.user_id = candidate.user_id for no key update;
-      if chat.is_candidate(candidate.user_id, place) then
-        agent := candidate.user_id;
-        explanation := chat.explain_choice(place, candidates, candidate, acquaintance);
-        return;
-      end if;
-      -- He was given another session while we waited. The lock goes with this block: who kept it while waiting for the
-      -- line or the next agent would wait in a circle.
-      raise exception 'no longer free' using errcode = 'CHAT1';
-    exception
-      when sqlstate 'CHAT1' then null;
-    end;
+    if chat.lock_agent(candidate.user_id, place, wait => true) then
+      agent := candidate.user_id;
+      explanation := chat.explain_choice(place, candidates, candidate, acquaintance);
+      return;
+    end if;
   end loop;
 end
 $$;

@@ -9,6 +9,8 @@ security definer
 set search_path = ''
 as $$
 begin
+  -- alone at the line: who joins it just now has looked at the queue as it was
+  perform chat.lock_queue_to_join();
   perform chat.move_place(s)
   from public.chat_sessions as s
   where s.queue_id = new.id
