@@ -53,6 +53,16 @@ begin
   get diagnostics changed = row_count;
   total := total + changed;
 
+  -- a session that reopened in the very moment in which its queue was changed
+  perform chat.move_place(s)
+  from chat.queue as q
+  join public.chat_sessions as s on s.id = q.session_id
+  cross join lateral chat.place_for(s, q.queued_at) as place
+  where q.left_at is null
+    and (q.queue_id, q.rank_at, q.required_skills) is distinct from (place.queue_id, place.rank_at, place.required_skills);
+  get diagnostics changed = row_count;
+  total := total + changed;
+
   -- nobody takes or leaves a seat while the agents are locked, so the count is true
   perform from chat.agents as a order by a.user_id for no key update;
   perform chat.refresh_agents();
