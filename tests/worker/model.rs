@@ -4,13 +4,14 @@
 //! people set (accounts, members, skills, presence), not by what routing made of it.
 //!
 //! `MODEL_SEED` repeats the choices of a run, though not their order in time; `MODEL_STEPS` is how many steps each person
-//! takes between two pauses, `MODEL_ROUNDS` how many pauses there are.
+//! takes between two pauses, `MODEL_ROUNDS` how many pauses there are. `MODEL_SQL` names a file of statements to run
+//! first: take a lock out of a function there, and see this test fail.
 
 use std::{str::FromStr, time::Duration};
 
 use futures_util::future::join_all;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
-use sqlx::PgConnection;
+use sqlx::{AssertSqlSafe, PgConnection};
 use switchboard::{
     db::{Database, Login},
     worker::{
@@ -64,6 +65,13 @@ async fn a_crowd_agrees_with_the_model() {
     let mut rng = StdRng::seed_from_u64(seed);
     let database = TestDatabase::new().await.database;
     let mut owner = desk::owner(&database).await;
+    if let Ok(file) = std::env::var("MODEL_SQL") {
+        let statements = std::fs::read_to_string(file).unwrap();
+        sqlx::raw_sql(AssertSqlSafe(statements))
+            .execute(&mut owner)
+            .await
+            .unwrap();
+    }
     let people = People::arrive(&mut owner, &mut rng, CUSTOMERS).await;
     let seen = Seen::default();
     let mut visits = vec![Visit::default(); CUSTOMERS];

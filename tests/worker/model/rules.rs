@@ -66,10 +66,10 @@ impl Snapshot {
         wrong
     }
 
-    fn rank(&self, session: &Session) -> OffsetDateTime {
+    fn rank(&self, session: &Session) -> Option<OffsetDateTime> {
         let queue = session.queue_id.and_then(|id| self.queues.get(&id));
         let points = session.priority + queue.map_or(0, |queue| queue.priority);
-        session.started_at - time::Duration::seconds_f64(f64::from(points) * self.priority_step)
+        Some(session.queued_at? - time::Duration::seconds_f64(f64::from(points) * self.priority_step))
     }
 
     /// What routing was told about an agent is what is so.

@@ -36,8 +36,9 @@ pub struct Session {
     pub priority: i32,
     pub required_skills: Vec<String>,
     pub queue_position: Option<i32>,
-    #[serde(with = "time::serde::rfc3339")]
-    pub started_at: OffsetDateTime,
+    /// Since when it waits, as its place says.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub queued_at: Option<OffsetDateTime>,
     /// Of its open leg.
     pub seated_with: Vec<Uuid>,
     /// How many open places it has.
@@ -85,10 +86,11 @@ const SESSIONS: &str = "
       join chat.events as e on e.other_session_id = c.earlier and e.kind = 'superseded'
     )
     select s.id, s.customer_id, s.tenant_id, s.agent_id, s.status::text, s.queue_id, s.priority, s.required_skills,
-      s.queue_position, s.started_at,
+      s.queue_position,
       array(select a.agent_id from chat.assignments as a where a.session_id = s.id and a.released_at is null)
         as seated_with,
       (select count(*) from chat.queue as q where q.session_id = s.id and q.left_at is null) as places,
+      (select min(q.queued_at) from chat.queue as q where q.session_id = s.id and q.left_at is null) as queued_at,
       (select min(q.id) from chat.queue as q where q.session_id = s.id and q.left_at is null) as place_id,
       array(
         select a.agent_id
