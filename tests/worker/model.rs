@@ -150,7 +150,7 @@ impl Round<'_> {
             }
         });
         let leads = leads.iter_mut().map(async |client| {
-            for _ in 0..steps {
+            for _ in 0..4 * steps {
                 acts::lead(client, people, scope).await;
             }
         });

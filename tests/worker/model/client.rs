@@ -8,7 +8,7 @@ use std::{
 use rand::{RngExt, rngs::StdRng};
 use sqlx::{
     ConnectOptions, Connection, PgConnection, Postgres,
-    postgres::{PgArguments, PgRow},
+    postgres::{PgArguments, PgDatabaseError, PgRow},
     query::Query,
 };
 use switchboard::db::{Database, Login};
@@ -104,7 +104,13 @@ impl<'run> Client<'run> {
             sqlx::Error::Database(error) if error.code().is_some_and(|code| !code.starts_with("57P")) => {
                 let code = error.code().unwrap_or_default().into_owned();
                 if !expected.contains(&code.as_str()) {
-                    self.seen.wrong(format!("{what} was refused with {code}: {error}"));
+                    let postgres = error.downcast_ref::<PgDatabaseError>();
+                    let (detail, at) = (
+                        postgres.detail().unwrap_or_default(),
+                        postgres.r#where().unwrap_or_default(),
+                    );
+                    self.seen
+                        .wrong(format!("{what} was refused with {code}: {error}\n{detail}\n{at}"));
                 }
                 Failure::Refused(code)
             }

@@ -18,6 +18,8 @@ struct Event {
     kind: String,
     agent_id: Option<Uuid>,
     other_agent_id: Option<Uuid>,
+    /// The session that took its place.
+    other_session_id: Option<Uuid>,
     reason: Option<String>,
 }
 
@@ -51,7 +53,7 @@ fn by_routing(event: &Event) -> bool {
 pub async fn wrong(owner: &mut PgConnection, line: &HashMap<Uuid, OffsetDateTime>) -> Vec<String> {
     let events: Vec<Event> = rows(
         owner,
-        "select session_id, happened_at, kind, agent_id, other_agent_id, details ->> 'reason' as reason
+        "select session_id, happened_at, kind, agent_id, other_agent_id, other_session_id, details ->> 'reason' as reason
          from chat.events
          order by id",
     )
@@ -95,6 +97,11 @@ async fn turns(owner: &mut PgConnection, by_session: &BTreeMap<Uuid, Vec<Event>>
     .fetch_all(owner)
     .await
     .unwrap();
+    let successors: BTreeSet<_> = by_session
+        .values()
+        .flatten()
+        .filter_map(|event| event.other_session_id)
+        .collect();
     let mut turns = BTreeMap::<_, Vec<_>>::new();
     for (session, started_at, queue, tenant, skills) in sessions {
         let events = by_session.get(&session).map_or(&[][..], Vec::as_slice);
@@ -106,7 +113,10 @@ async fn turns(owner: &mut PgConnection, by_session: &BTreeMap<Uuid, Vec<Event>>
             "requeued",
             "reopened",
         ];
-        if events.is_empty() || events.iter().any(|event| moved.contains(&event.kind.as_str())) {
+        if events.is_empty()
+            || successors.contains(&session)
+            || events.iter().any(|event| moved.contains(&event.kind.as_str()))
+        {
             continue;
         }
         let first = events.iter().find(|event| event.kind != "queued");
