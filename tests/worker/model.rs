@@ -4,7 +4,7 @@
 //! people set (accounts, members, skills, presence), not by what routing made of it.
 //!
 //! `MODEL_SEED` repeats the choices of a run, though not their order in time; `MODEL_STEPS` is how many steps each person
-//! takes between two pauses, `MODEL_ROUNDS` how many pauses there are. `MODEL_SQL` names a file of statements to run
+//! takes between two pauses, `MODEL_ROUNDS` how often it all begins anew. `MODEL_SQL` names a file of statements to run
 //! first: take a lock out of a function there, and see this test fail.
 
 use std::{str::FromStr, time::Duration};
@@ -58,8 +58,8 @@ fn setting<T: FromStr>(name: &str, default: T) -> T {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crowd_agrees_with_the_model() {
     let seed = setting("MODEL_SEED", rand::random());
-    let steps: usize = setting("MODEL_STEPS", 12);
-    let rounds: usize = setting("MODEL_ROUNDS", 4);
+    let steps: usize = setting("MODEL_STEPS", 10);
+    let rounds: usize = setting("MODEL_ROUNDS", 2);
     println!("MODEL_SEED={seed} MODEL_STEPS={steps} MODEL_ROUNDS={rounds}");
 
     let mut rng = StdRng::seed_from_u64(seed);
@@ -76,13 +76,17 @@ async fn a_crowd_agrees_with_the_model() {
     let seen = Seen::default();
     let mut visits = vec![Visit::default(); CUSTOMERS];
 
-    for round in 0..rounds {
-        // first without a worker: statements alone serve the line
-        let scope = if round % 2 == 0 {
-            Scope::WithoutWorker
-        } else {
-            Scope::All
-        };
+    // first a rush on empty seats; then a crowd without a worker, as statements alone serve the line; then all
+    let parts = [
+        ("a rush", Scope::WithoutWorker, 1),
+        ("a crowd", Scope::WithoutWorker, steps),
+        ("a crowd with workers", Scope::All, steps),
+    ];
+    for (name, scope, steps) in parts.into_iter().cycle().take(parts.len() * rounds) {
+        if steps == 1 {
+            clear(&mut owner).await;
+            visits.fill(Visit::default());
+        }
         let mut workers = (scope == Scope::All).then(|| Workers::start(&database, 2));
         let everybody = Round {
             database: &database,
@@ -98,11 +102,11 @@ async fn a_crowd_agrees_with_the_model() {
             workers.stop().await;
         }
         let (tally, wrong) = seen.report();
-        println!("round {round}: {tally}");
+        println!("{name}: {tally}");
         let wrong: Vec<_> = pause.into_iter().chain(wrong).collect();
         assert!(
             wrong.is_empty(),
-            "MODEL_SEED={seed}, round {round}, {scope:?}: {} things are wrong:\n{}",
+            "MODEL_SEED={seed}, {name}: {} things are wrong:\n{}",
             wrong.len(),
             wrong[..wrong.len().min(20)].join("\n")
         );
@@ -115,6 +119,17 @@ async fn a_crowd_agrees_with_the_model() {
         wrong.len(),
         wrong[..wrong.len().min(20)].join("\n")
     );
+}
+
+/// Everybody goes home and comes back.
+async fn clear(owner: &mut PgConnection) {
+    for statement in [
+        "update public.support_agents set status = 'offline'",
+        "update public.chat_sessions set status = 'ended' where status in ('waiting', 'active')",
+        "update public.support_agents set status = 'available', is_accepting_tickets = true",
+    ] {
+        sqlx::query(statement).execute(&mut *owner).await.unwrap();
+    }
 }
 
 /// What everybody does between two pauses.
@@ -145,12 +160,12 @@ impl Round<'_> {
             }
         });
         let agents = agents.iter_mut().map(async |client| {
-            for _ in 0..2 * steps {
+            for _ in 0..2 * (steps - 1) {
                 acts::agent(client, people).await;
             }
         });
         let leads = leads.iter_mut().map(async |client| {
-            for _ in 0..4 * steps {
+            for _ in 0..4 * (steps - 1) {
                 acts::lead(client, people, scope).await;
             }
         });

@@ -95,11 +95,6 @@ impl People {
                 }
             }
         }
-        // everybody is at the desk when the first customers rush in
-        sqlx::query("update public.support_agents set status = 'available'")
-            .execute(owner)
-            .await
-            .unwrap();
         people
     }
 
