@@ -23,6 +23,17 @@ struct Event {
     reason: Option<String>,
 }
 
+/// What a session asked for.
+#[derive(Debug, Deserialize)]
+struct Asked {
+    id: Uuid,
+    #[serde(with = "time::serde::rfc3339")]
+    started_at: OffsetDateTime,
+    queue_id: Option<Uuid>,
+    tenant_id: Option<Uuid>,
+    required_skills: BTreeSet<String>,
+}
+
 /// What two sessions must have in common to be equals in line.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Kind {
@@ -89,21 +100,21 @@ fn given_again(by_session: &BTreeMap<Uuid, Vec<Event>>) -> Vec<String> {
 
 /// The first turns of those whom nothing but routing touched, by kind.
 async fn turns(owner: &mut PgConnection, by_session: &BTreeMap<Uuid, Vec<Event>>) -> BTreeMap<Kind, Vec<Turn>> {
-    let sessions: Vec<(Uuid, OffsetDateTime, Option<Uuid>, Option<Uuid>, Vec<String>)> = sqlx::query_as(
+    let sessions: Vec<Asked> = rows(
+        owner,
         "select s.id, s.started_at, s.queue_id, s.tenant_id, s.required_skills
          from public.chat_sessions as s
          where s.priority = 0",
     )
-    .fetch_all(owner)
-    .await
-    .unwrap();
+    .await;
     let successors: BTreeSet<_> = by_session
         .values()
         .flatten()
         .filter_map(|event| event.other_session_id)
         .collect();
     let mut turns = BTreeMap::<_, Vec<_>>::new();
-    for (session, started_at, queue, tenant, skills) in sessions {
+    for asked in sessions {
+        let session = asked.id;
         let events = by_session.get(&session).map_or(&[][..], Vec::as_slice);
         let moved = [
             "transferred",
@@ -121,13 +132,13 @@ async fn turns(owner: &mut PgConnection, by_session: &BTreeMap<Uuid, Vec<Event>>
         }
         let first = events.iter().find(|event| event.kind != "queued");
         let kind = Kind {
-            queue,
-            tenant,
-            skills: skills.into_iter().collect(),
+            queue: asked.queue_id,
+            tenant: asked.tenant_id,
+            skills: asked.required_skills,
         };
         turns.entry(kind).or_default().push(Turn {
             session,
-            started_at,
+            started_at: asked.started_at,
             served_at: first.filter(|event| by_routing(event)).map(|event| event.happened_at),
             waited_until: first.map(|event| event.happened_at),
         });
