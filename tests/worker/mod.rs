@@ -4,5 +4,6 @@ mod connections;
 pub mod desk;
 mod duties;
 mod files;
+mod model;
 mod routing;
 mod run;
