@@ -310,7 +310,11 @@ async fn the_portals_life_goes_on() {
         .execute(&mut connection)
         .await
         .unwrap();
-    assert_eq!(read.rows_affected(), 4, "blank and long ones as well; one was read before");
+    assert_eq!(
+        read.rows_affected(),
+        4,
+        "blank and long ones as well; one was read before"
+    );
     let ended = sqlx::query("update chat_sessions set status = 'ended' where agent_id = $1 and status = 'active'")
         .bind(person(1))
         .execute(&mut connection)
