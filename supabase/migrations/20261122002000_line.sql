@@ -150,6 +150,7 @@ begin
   set queue_id = place.queue_id,
       queue_since = case when q.queue_id is distinct from place.queue_id then clock_timestamp() else q.queue_since end,
       required_skills = place.required_skills,
+      excluded_agents = array(select distinct agent from unnest(q.excluded_agents || place.excluded_agents) as agent),
       rank_at = place.rank_at
   where q.session_id = session.id
     and q.left_at is null;

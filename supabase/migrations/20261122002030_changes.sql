@@ -109,10 +109,11 @@ begin
 
   if not chat.is_open(old.status) then
     perform chat.record(new, 'reopened', new.agent_id);
-    if new.agent_id is null
-      and seated_with is null
-      and not exists (select from chat.queue as q where q.session_id = new.id and q.left_at is null)
-    then
+    if new.agent_id is null and exists (
+      select from chat.queue as q where q.session_id = new.id and q.left_at is null
+    ) then
+      perform chat.move_place(new);  -- it came along from the session that this one superseded
+    elsif new.agent_id is null and seated_with is null then
       -- Not under the lock of those who join: who holds it may wait for this row, which was in line a moment ago. A seat
       -- that is freed just now is for the worker to give, who hears of us.
       perform chat.join_queue(new, chat.place_for(new, new.started_at));
@@ -282,7 +283,9 @@ begin
 
   update public.chat_sessions as s
   set status = case when agent is null then 'waiting' else 'active' end,
-      agent_id = agent
+      agent_id = agent,
+      priority = closed.priority,
+      required_skills = closed.required_skills
   where s.id = session;
   perform chat.carry_messages(session);
 end
