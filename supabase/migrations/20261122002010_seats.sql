@@ -17,16 +17,14 @@ begin
     perform chat.refresh_agents(array[agent]);
   end if;
 
-  with seat as (
-    update chat.agents as a
-    set load = a.load + 1,
-        last_assigned_at = clock_timestamp()
-    where a.user_id = agent
-    returning greatest(a.last_released_at, a.available_since) as free_since
-  )
+  update chat.agents as a
+  set load = a.load + 1,
+      last_assigned_at = clock_timestamp()
+  where a.user_id = agent
+  returning greatest(since, a.last_released_at, a.available_since) into since;
+
   insert into chat.assignments (session_id, agent_id, queue_id, latency)
-  select session.id, agent, session.queue_id, clock_timestamp() - greatest(since, seat.free_since)
-  from seat;
+  values (session.id, agent, session.queue_id, clock_timestamp() - since);
 
   perform chat.record(session, kind, agent, other_agent, session.queue_id, details => details);
 end
