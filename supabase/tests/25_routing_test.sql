@@ -1,7 +1,7 @@
 -- Which agent is given which session: queues and members, skills, the three routings, priority, and the reasons kept.
 begin;
 \ir support/desk.psql
-select plan(45);
+select plan(47);
 
 create temporary table s (who text primary key, id uuid, started_at timestamptz default clock_timestamp()) on commit drop;
 grant all on s to public;
@@ -174,6 +174,27 @@ select is(queue_id, '00000000-0000-4000-8000-000000000137', 'its sessions go to 
 select is((select queue_id from chat.queue where session_id = pg_temp.session_of('conrad') and left_at is null), '00000000-0000-4000-8000-000000000137', '... and wait there');
 select pg_temp.leave('carla');
 select is(pg_temp.agent_of('conrad'), 'anna', '... and are served');
+
+-- a place that comes along with a customer is that of the session it comes to
+select pg_temp.leave('conrad');
+select pg_temp.turn_to('celia');
+select pg_temp.act_as('anna');
+update public.chat_sessions set status = 'ended' where status = 'active';
+select pg_temp.act_as('nobody');
+select set_config('test.earlier', pg_temp.session_of('celia')::text, true);
+insert into q values ('repairs', pg_temp.queue('Repairs'));
+update public.chat_queues set priority = 7 where name = 'Repairs';
+update public.support_agents set status = 'offline';
+select pg_temp.turn_to('celia', (select id from q where name = 'repairs'));
+select pg_temp.act_as('celia');
+select pg_temp.say(current_setting('test.earlier')::uuid, 'and one more thing');
+select pg_temp.act_as('nobody');
+select is(status::text, 'waiting', 'the earlier chat goes on') from public.chat_sessions where id = current_setting('test.earlier')::uuid;
+select results_eq(
+  $$ select queue_id, rank_at from chat.queue where left_at is null $$,
+  $$ select c.queue_id, q.queued_at from public.chat_sessions as c join chat.queue as q on q.session_id = c.id and q.left_at is null
+     where c.id = current_setting('test.earlier')::uuid $$,
+  '... in its own queue, with its priority');
 
 select * from finish();
 rollback;
