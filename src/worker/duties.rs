@@ -161,6 +161,32 @@ pub const TOTALS: Duty = Duty {
     ..BY_THE_CLOCK
 };
 
+/// Tells those who started outside business hours that nobody may be there.
+pub const OUT_OF_HOURS: Duty = Duty {
+    name: "out_of_hours",
+    statement: "select chat.tell_out_of_hours()",
+    every: Some(SECOND.saturating_mul(2)),
+    ..BY_THE_CLOCK
+};
+
+/// Keeps the transcripts of chats that ended, and of those that changed since.
+pub const TRANSCRIPTS: Duty = Duty {
+    name: "transcripts",
+    statement: "select chat.save_transcripts()",
+    every: Some(SECOND.saturating_mul(5)),
+    repeats: true,
+    ..BY_THE_CLOCK
+};
+
+/// Counts how often canned replies were used.
+pub const CANNED_REPLIES: Duty = Duty {
+    name: "canned_replies",
+    statement: "select chat.count_canned_reply_uses()",
+    every: Some(SECOND.saturating_mul(15)),
+    repeats: true,
+    ..BY_THE_CLOCK
+};
+
 /// Every duty of a worker that is one statement.
 pub const ALL: &[Duty] = &[
     QUEUE,
@@ -178,4 +204,7 @@ pub const ALL: &[Duty] = &[
     RETENTION,
     PRUNE,
     TOTALS,
+    OUT_OF_HOURS,
+    TRANSCRIPTS,
+    CANNED_REPLIES,
 ];

@@ -458,7 +458,7 @@ as $$
 $$;
 
 -- What is kept. Derived from the session and its messages: a row that is deleted comes back, as they are by then, with
--- the session's next change.
+-- the session's next change, unless the session was erased.
 create table public.chat_transcripts (
   session_id uuid primary key references public.chat_sessions (id) on delete cascade,
   created_at timestamptz not null default clock_timestamp(),
@@ -547,12 +547,20 @@ begin
   into due
   from taken;
 
+  -- of what was erased nothing is kept, whoever was just writing it
+  delete from public.chat_transcripts as t
+  using public.chat_sessions as s
+  where s.id = t.session_id
+    and t.session_id = any (due)
+    and s.erased_at is not null;
+
   insert into public.chat_transcripts (session_id, messages_count, document)
   select s.id, jsonb_array_length(written.document -> 'messages'), written.document
   from public.chat_sessions as s
   cross join lateral (select chat.transcript(s.id) as document) as written
   where s.id = any (due)
     and not chat.is_open(s.status)  -- who was reopened ends again
+    and s.erased_at is null
   on conflict (session_id) do update
   set created_at = clock_timestamp(),
       messages_count = excluded.messages_count,

@@ -85,8 +85,8 @@ as $$
   select coalesce(range_agg(tstzrange(span.opens_at, span.closes_at)), '{}')
   from public.chat_queues as q
   cross join lateral generate_series(
-    (since at time zone q.time_zone)::date - 1,
-    (until at time zone q.time_zone)::date,
+    ((since at time zone q.time_zone)::date - 1)::timestamp,
+    (until at time zone q.time_zone)::date::timestamp,
     interval '1 day'
   ) as days (day)
   left join public.chat_holidays as h on h.queue_id = q.id and h.day = days.day::date
@@ -183,9 +183,9 @@ as $$
   from told
 $$;
 
--- Notes who started while his queue was closed, and tells those who are still here. Some seconds after the start, as
--- the customer's channel opens only then; not long after it, when no worker ran for a while: he has his answer by
--- then, or is gone.
+-- Notes who started while his queue was closed, and tells those who are still here: once their channel is open, as
+-- chat.tell_places does, or after a minute without. Not long after the start, when no worker ran for a while: he has his
+-- answer by then, or is gone.
 create function chat.tell_out_of_hours()
 returns bigint
 language plpgsql
@@ -195,6 +195,7 @@ declare
   session record;
   told bigint := 0;
 begin
+  -- one worker at a time: who waited for another's row would not see that it was told
   if not pg_try_advisory_xact_lock(hashtextextended('chat.out_of_hours', 0)) then
     return 0;
   end if;
@@ -209,17 +210,30 @@ begin
       cross join chat.settings as settings
       where exists (select from public.chat_business_hours as b where b.queue_id = q.id)
         or exists (select from public.chat_holidays as h where h.queue_id = q.id)
+    ), live as materialized (
+      select distinct l.user_id, l.session_id
+      from chat.listeners() as l
+      -- the gateway shows a subscription a moment before it serves it
+      where exists (select from queues)
+        and l.session_id is not null
+        and l.since < clock_timestamp() - interval '500 milliseconds'
     )
     select s as started, queues.notice
     from public.chat_sessions as s
     join queues on queues.id = s.queue_id
     where s.created_at > clock_timestamp() - interval '10 minutes'
-      and s.started_at between clock_timestamp() - interval '10 minutes' and clock_timestamp() - interval '3 seconds'
+      and s.started_at > clock_timestamp() - interval '10 minutes'
       and not queues.open @> s.started_at
       and not exists (
         select from chat.events as e
         where e.session_id = s.id and e.kind = 'out_of_hours'
       )
+      and case
+        when not chat.is_open(s.status) or s.started_at < clock_timestamp() - interval '1 minute' then true
+        when exists (select from live) or exists (select from chat.watch as w where w.last_live_at is not null)
+          then exists (select from live where (live.session_id, live.user_id) = (s.id, s.customer_id::text))
+        else s.started_at < clock_timestamp() - interval '3 seconds'
+      end
     order by s.created_at
     limit 100
     for no key update of s skip locked
@@ -234,65 +248,46 @@ begin
 end
 $$;
 
--- The queues the caller may see, and those he may change, for policies.
--- security definer: whatever he may see of the table of queues.
-
-create function chat.visible_queues()
-returns setof uuid
-language sql
-stable
-security definer
-set search_path = ''
-begin atomic
-  select q.id
-  from public.chat_queues as q
-  where chat.serves_all_tenants()
-    or q.tenant_id = chat.served_tenant()
-    or q.tenant_id is null and chat.is_staff();
-end;
-
-create function chat.led_queues()
-returns setof uuid
-language sql
-stable
-security definer
-set search_path = ''
-begin atomic
-  select q.id
-  from public.chat_queues as q
-  where chat.leads(q.tenant_id);
-end;
-
 revoke all on public.chat_business_hours, public.chat_holidays from anon, authenticated;
 grant select, insert, update, delete on public.chat_business_hours, public.chat_holidays to authenticated;
 grant all on public.chat_business_hours, public.chat_holidays to service_role;
-grant select (time_zone, out_of_hours_notice), insert (time_zone, out_of_hours_notice),
-  update (time_zone, out_of_hours_notice)
-  on public.chat_queues to authenticated;
 
-create policy "Staff can see business hours"
+-- As the queues themselves: who sees one sees its hours, if he is staff; who may change one sets them.
+
+create policy "Staff see business hours"
   on public.chat_business_hours for select
   to authenticated
-  using (queue_id in (select chat.visible_queues()));
+  using (
+    (select chat.is_staff())
+    and exists (select from public.chat_queues as q where q.id = chat_business_hours.queue_id)
+  );
 
-create policy "Leads can set business hours"
+create policy "Leads set business hours"
   on public.chat_business_hours for all
   to authenticated
-  using (queue_id in (select chat.led_queues()))
-  with check (queue_id in (select chat.led_queues()));
+  using (exists (
+    select from public.chat_queues as q
+    where q.id = chat_business_hours.queue_id
+      and ((select chat.leads_all_tenants()) or q.tenant_id = (select chat.led_tenant()))
+  ));
 
-create policy "Staff can see holidays"
+create policy "Staff see holidays"
   on public.chat_holidays for select
   to authenticated
-  using (queue_id in (select chat.visible_queues()));
+  using (
+    (select chat.is_staff())
+    and exists (select from public.chat_queues as q where q.id = chat_holidays.queue_id)
+  );
 
-create policy "Leads can set holidays"
+create policy "Leads set holidays"
   on public.chat_holidays for all
   to authenticated
-  using (queue_id in (select chat.led_queues()))
-  with check (queue_id in (select chat.led_queues()));
+  using (exists (
+    select from public.chat_queues as q
+    where q.id = chat_holidays.queue_id
+      and ((select chat.leads_all_tenants()) or q.tenant_id = (select chat.led_tenant()))
+  ));
 
 revoke execute on all functions in schema chat from public;
-grant execute on function chat.visible_queues(), chat.led_queues() to authenticated, service_role;
 revoke execute on function public.chat_queue_open(uuid) from public;
 grant execute on function public.chat_queue_open(uuid) to anon, authenticated, service_role;
