@@ -186,8 +186,7 @@ as $$
             '[' || to_char((message ->> 'sent_at')::timestamptz at time zone time_zone, 'YYYY-MM-DD HH24:MI:SS') || ']',
             case message ->> 'sender_type'
               when 'system' then '***'
-              -- a name of several lines could write lines of its own
-              else regexp_replace(message ->> 'sender_name', '[\x01-\x1f\x7f\u0085\u2028\u2029]+', ' ', 'g') || ':'
+              else (message ->> 'sender_name') || ':'
             end,
             chat.transcript_words(message),
             case when message -> 'file' <> 'null' then

@@ -1,7 +1,7 @@
 -- Transcripts: who may read them, what they tell in each form, and what is kept.
 begin;
 \ir support/desk.psql
-select plan(56);
+select plan(57);
 delete from chat.due_transcripts;
 delete from public.chat_transcripts;
 select pg_temp.available('anna');
@@ -98,6 +98,7 @@ select throws_ok($$ select chat.transcript(pg_temp.session()) $$, '42501', null,
 
 -- what is kept
 select pg_temp.act_as('nobody');
+insert into chat.due_transcripts (session_id) values (pg_temp.session());
 select is(chat.save_transcripts(), 0::bigint, 'a session under way is not kept');
 select pg_temp.available('albert');
 update public.chat_sessions set agent_id = pg_temp.person('albert') where id = pg_temp.session();
@@ -121,6 +122,17 @@ select ok(pg_temp.readable() and exists (select from public.chat_transcripts), '
 select throws_ok($$ delete from public.chat_transcripts $$, '42501', null, '... and does not delete it');
 select pg_temp.act_as('conrad');
 select is_empty('select from public.chat_transcripts', 'a stranger finds nothing');
+select pg_temp.act_as('nobody');
+set local session_replication_role = replica;
+update public.chat_sessions set status = 'waiting', agent_id = null where id = pg_temp.session();
+delete from chat.assignments where agent_id = pg_temp.person('albert');
+set local session_replication_role = origin;
+select pg_temp.act_as('albert');
+select ok(exists (select from public.chat_sessions) and not exists (select from public.chat_transcripts), 'who sees a session in line does not yet read what was kept');
+select pg_temp.act_as('nobody');
+set local session_replication_role = replica;
+update public.chat_sessions set status = 'ended' where id = pg_temp.session();
+set local session_replication_role = origin;
 select pg_temp.act_as('service_role');
 select public.chat_erase_session(pg_temp.session());
 select pg_temp.act_as('nobody');
