@@ -1,5 +1,5 @@
--- A small desk to look at: one tenant, a manager, two agents, a customer, and what they said. Every password is
--- `password`. Running it again changes nothing. Not for production.
+-- A small desk to look at: one tenant, a manager, two agents and their queues, a customer, and what they said. Every
+-- password is `password`. Running it again changes nothing. Not for production.
 --
 -- The staff's accounts name no tenant: they serve every customer, visitors without an account among them.
 
@@ -93,8 +93,10 @@ where u.id = 'd3000000-0000-4000-8000-000000000001'
   )
 on conflict (id) do nothing;
 
-insert into public.chat_messages (id, session_id, sender_id, sender_type, message, created_at)
-select line.id, line.session_id, line.sender_id, line.sender_type, line.message, s.started_at + line.after
+insert into public.chat_messages (id, session_id, sender_id, sender_type, message, created_at, is_read)
+select
+  line.id, line.session_id, line.sender_id, line.sender_type, line.message, s.started_at + line.after,
+  s.status = 'ended'
 from (
   values
     ('d5000000-0000-4000-8000-000000000001'::uuid, 'd4000000-0000-4000-8000-000000000001'::uuid,
@@ -111,3 +113,49 @@ from (
 join public.chat_sessions as s on s.id = line.session_id
 where not exists (select from public.chat_messages as m where m.id = line.id)
 order by line.id;
+
+-- a second queue, whom it takes, and when it is open
+update public.chat_queues
+set time_zone = 'Europe/Berlin'
+where id = '00000000-0000-4000-8000-000000000137';
+
+insert into public.chat_queues (id, name, routing, answer_within, overflow_queue_id, overflow_after, time_zone)
+values (
+  'd6000000-0000-4000-8000-000000000001', 'Returns', 'longest_idle', '2 minutes',
+  '00000000-0000-4000-8000-000000000137', '5 minutes', 'Europe/Berlin'
+)
+on conflict do nothing;
+
+insert into public.chat_queue_members (queue_id, agent_id)
+select q.id, u.id
+from public.chat_queues as q
+cross join auth.users as u
+where q.id = 'd6000000-0000-4000-8000-000000000001'
+  and u.id = 'd2000000-0000-4000-8000-000000000002'
+on conflict do nothing;
+
+insert into public.chat_business_hours (queue_id, weekday, opens, closes)
+select q.id, weekday, '08:00', '20:00'
+from public.chat_queues as q
+cross join generate_series(1, 6) as weekday
+where q.id = 'd6000000-0000-4000-8000-000000000001'
+on conflict do nothing;
+
+update chat.agents
+set skills = '{german,english}'
+where user_id = 'd2000000-0000-4000-8000-000000000001'
+  and skills = '{}';
+
+insert into public.chat_canned_replies (shortcut, title, body)
+values
+  ('hello', 'Greeting', 'Hello {{customer_name}}, this is {{agent_name}}. How can I help?'),
+  ('moment', 'One moment', 'One moment please, I am looking it up.'),
+  ('bye', 'Farewell', 'Thank you for writing to us. Your chat has the number {{session_number}}.')
+on conflict do nothing;
+
+-- what would have been measured had it happened here
+do $$
+begin
+  perform chat.measure('d4000000-0000-4000-8000-000000000001');
+end
+$$;
