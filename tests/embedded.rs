@@ -2,7 +2,10 @@
 
 use std::{fs, net::TcpListener};
 
-use nix::sys::signal::{Signal, kill};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Uid,
+};
 use sqlx::{Connection, Executor, PgConnection};
 use switchboard::postgres::{Durability, Server, Settings};
 use tokio_util::sync::CancellationToken;
@@ -261,4 +264,22 @@ async fn public_keys_stay_on_this_machine() {
         assert!(!serve.said().contains(&values[name]), "{name} is in no log");
     }
     serve.stop().await;
+}
+
+#[tokio::test]
+async fn only_an_account_that_is_there_runs_postgres() {
+    let home = Home::new();
+    let mut command = home.command();
+    command.args(["--postgres-user", "nobody-of-this-name"]);
+    let (code, words) = refused(command);
+    assert_eq!(code, Some(1), "{words}");
+    let reason = match Uid::effective().is_root() {
+        true => "it does not exist",
+        false => "only root can run Postgres as another account",
+    };
+    assert!(
+        words.contains("nobody-of-this-name") && words.contains(reason),
+        "{words}"
+    );
+    assert!(!home.data_dir().join("pg/PG_VERSION").exists());
 }

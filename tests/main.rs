@@ -5,6 +5,7 @@
 mod adoption;
 mod cli;
 mod clients;
+mod commands;
 mod database_url;
 mod directions;
 mod embedded;

@@ -2,6 +2,10 @@
 
 use std::process::{Child, Stdio};
 
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use reqwest::{Client, StatusCode};
 use switchboard::{db::Login, worker::duties};
 
@@ -77,12 +81,12 @@ async fn the_desk_and_its_assignments_are_told() {
     app.stop().await;
 }
 
-/// A worker of the real binary, killed when dropped.
+/// A worker of the real binary, stopped when dropped.
 struct Worker(Child);
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        let _ = self.0.kill();
+        let _ = kill(Pid::from_raw(self.0.id().cast_signed()), Signal::SIGTERM);
         let _ = self.0.wait();
     }
 }

@@ -63,4 +63,15 @@ mod tests {
         assert_eq!(start_of("/auth/v1/admin/users/ada"), "/auth/v1/admin");
         assert_eq!(start_of("/"), "");
     }
+
+    #[tokio::test]
+    async fn a_panic_is_a_fault_of_ours_and_tells_the_client_nothing() {
+        let panics: [Box<dyn Any + Send>; 3] = [Box::new("hush"), Box::new(String::from("hush")), Box::new(7)];
+        for panic in panics {
+            let answer = panicked(panic);
+            assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+            let body = axum::body::to_bytes(answer.into_body(), 1 << 10).await.unwrap();
+            assert!(!body.is_empty() && !String::from_utf8_lossy(&body).contains("hush"));
+        }
+    }
 }

@@ -119,3 +119,56 @@ fn account_name(uid: u32) -> String {
         .flatten()
         .map_or_else(|| uid.to_string(), |user| user.name)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_folder_that_is_closed_to_the_account_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let inner = folder.path().join("data");
+        fs::create_dir(&inner).unwrap();
+        let stranger = Owner {
+            name: "somebody".into(),
+            uid: u32::MAX - 7,
+            gid: u32::MAX - 7,
+        };
+        let open = |mode| fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode)).unwrap();
+        open(0o711);
+        fs::set_permissions(&inner, fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(stranger.must_reach(&inner).is_ok());
+        open(0o770);
+        let Err(Error::OutOfReach { folder: closed, .. }) = stranger.must_reach(&inner) else {
+            panic!("a closed folder is passed through");
+        };
+        assert_eq!(closed, folder.path());
+        let metadata = fs::metadata(folder.path()).unwrap();
+        let (uid, gid) = (metadata.uid(), metadata.gid());
+        open(0o070);
+        assert!(
+            Owner {
+                gid,
+                ..stranger.clone()
+            }
+            .must_reach(&inner)
+            .is_ok(),
+            "its group may"
+        );
+        assert!(
+            Owner { uid, ..stranger }.must_reach(&inner).is_err(),
+            "the owner's bits are the owner's"
+        );
+    }
+
+    #[test]
+    fn root_is_nobody_to_run_postgres() {
+        let root = User::from_uid(Uid::from_raw(0)).unwrap().unwrap();
+        let name = root.name.clone();
+        assert!(matches!(Owner::of(root), Err(Error::Account(refused, _)) if refused == name));
+        assert_eq!(account_name(0), name);
+        assert_eq!(account_name(u32::MAX - 7), (u32::MAX - 7).to_string());
+    }
+}

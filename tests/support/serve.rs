@@ -34,12 +34,14 @@ pub struct Serve {
     pub url: String,
 }
 
-/// The binary with these arguments, and nothing of our own environment's settings.
+/// The binary, and nothing of our own environment's settings: only where programs are, and where `scripts/coverage`
+/// wants the counts.
 pub fn switchboard() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_switchboard"));
+    let kept = ["PATH", "LLVM_PROFILE_FILE"].map(|name| (name, std::env::var_os(name)));
     command
         .env_clear()
-        .env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        .envs(kept.into_iter().filter_map(|(name, value)| Some((name, value?))));
     command
 }
 

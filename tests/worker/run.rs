@@ -112,6 +112,27 @@ async fn a_notification_wakes_the_worker_also_after_its_connections_died() {
     worker.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_duty_that_fails_is_told_and_tried_until_it_succeeds() {
+    let database = TestDatabase::new().await;
+    let mut owner = desk::owner(&database.database).await;
+    sqlx::query("alter function chat.assign_next() rename to assign_never")
+        .execute(&mut owner)
+        .await
+        .unwrap();
+    let worker = Running::start(&database);
+    until("the worker says which duty fails", async || {
+        worker.state() == Some(Err("queue fails; see the log".to_owned()))
+    })
+    .await;
+    sqlx::query("alter function chat.assign_never() rename to assign_next")
+        .execute(&mut owner)
+        .await
+        .unwrap();
+    until("the worker is ready", async || worker.state() == Some(Ok(()))).await;
+    worker.stop().await;
+}
+
 #[tokio::test]
 async fn the_database_tells_of_the_line_and_of_agents_but_of_no_message() {
     let database = TestDatabase::new().await;

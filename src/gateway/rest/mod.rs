@@ -252,3 +252,56 @@ pub async fn router(context: Context, settings: Settings) -> anyhow::Result<Rout
         .layer(DefaultBodyLimit::disable())
         .with_state(Arc::new(app)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(overrides: &[(&str, &str)]) -> Settings {
+        let overrides = overrides
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Settings::default().overridden(&overrides.collect())
+    }
+
+    #[test]
+    fn the_login_roles_settings_lie_over_ours() {
+        let set = settings(&[
+            ("db_schemas", " public , api,"),
+            ("max_rows", "500"),
+            ("db_pre_request", "hooks.check"),
+            ("db_root_spec", "root"),
+            ("db_anon_role", ""),
+            ("db_tx_end", "rollback-allow-override"),
+            ("jwt_aud", "portal"),
+            ("app.settings.colour", "blue"),
+        ]);
+        assert_eq!(set.db_schemas, ["public", "api"]);
+        assert_eq!(set.db_max_rows, Some(500));
+        assert_eq!(set.db_pre_request, Some(Name::new("hooks", "check")));
+        assert_eq!(set.db_root_spec, Some(Name::new("public", "root")));
+        assert_eq!(set.db_anon_role, None, "an empty role lets no stranger in");
+        assert!(set.db_tx_end.rollback && set.db_tx_end.allow_override);
+        assert_eq!(set.jwt_aud.as_deref(), Some("portal"));
+        assert_eq!(set.app_settings["colour"], "blue");
+        assert_eq!(settings(&[("db_max_rows", "")]).db_max_rows, None, "empty is no limit");
+        for (word, on) in [("true", true), ("YES", true), ("off", false), ("0", false)] {
+            assert_eq!(settings(&[("db_plan_enabled", word)]).db_plan_enabled, on, "{word}");
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_changes_nothing() {
+        let usual = format!("{:?}", Settings::default());
+        for (name, value) in [
+            ("db_max_rows", "many"),
+            ("db_plan_enabled", "perhaps"),
+            ("db_aggregates_enabled", ""),
+            ("db_tx_end", "never"),
+            ("openapi_mode", "open"),
+            ("server_port", "1"),
+        ] {
+            assert_eq!(format!("{:?}", settings(&[(name, value)])), usual, "{name}={value}");
+        }
+    }
+}
