@@ -6,9 +6,11 @@ use std::{
     path::Path,
 };
 
+use axum::Router;
 use tokio::net::TcpListener;
 
 use super::misuse::Misuse;
+use crate::shutdown::Shutdown;
 
 /// Binds every address.
 ///
@@ -23,6 +25,17 @@ pub async fn bind(addresses: &[SocketAddr], option: &str) -> anyhow::Result<Vec<
         }
     }
     Ok(listeners)
+}
+
+/// Answers one listener's requests until asked to stop, then lets those under way finish.
+pub async fn answer(listener: TcpListener, router: Router, shutdown: Shutdown) {
+    let stop = shutdown.clone();
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    let serving = axum::serve(listener, service).with_graceful_shutdown(async move { stop.started().await });
+    if let Err(error) = serving.await {
+        tracing::error!(error = %error, "a listener failed");
+        shutdown.start();
+    }
 }
 
 /// What to tell when somebody has a port of this machine's.

@@ -14,6 +14,7 @@ mod misuse;
 mod running;
 mod serve;
 mod signals;
+mod stand_in;
 mod status;
 mod worker;
 

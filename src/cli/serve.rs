@@ -3,7 +3,6 @@
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, bail};
-use axum::Router;
 use clap::{ValueEnum, builder::FalseyValueParser};
 use sqlx::Executor;
 use tokio::{
@@ -18,9 +17,9 @@ use super::{
     listen,
     running::{Output, Running},
     signals,
+    stand_in::{PlaceArgs, RestArgs, StandIn},
 };
 use crate::{
-    config::Secret,
     data_dir::{DataDir, Lock},
     db::{Database, Login, migrations::Migrations, platform},
     gateway::{self, Context, Services, keys::Keys},
@@ -38,7 +37,9 @@ const PATIENCE: Duration = Duration::from_secs(15);
 #[command(
     after_help = "Examples:\n  switchboard serve\n  switchboard serve --data-dir /srv/chat --listen \
                         127.0.0.1:8000\n  switchboard serve --database-url \
-                        postgresql://supabase_admin:secret@db.example.com/postgres"
+                        postgresql://supabase_admin:secret@db.example.com/postgres\n\nREST alone on a database of \
+                        one's own is what PostgREST is there, and applies nothing to it:\n  switchboard serve \
+                        --services rest --database-url postgresql://authenticator:secret@localhost/app --db-schemas api"
 )]
 pub struct Args {
     /// Folder for everything that is kept [default: /var/lib/switchboard for root, ~/.local/share/switchboard]
@@ -79,6 +80,14 @@ pub struct Args {
     /// Leave the schema as it is
     #[arg(long, env = "SWITCHBOARD_NO_MIGRATE", value_parser = FalseyValueParser::new())]
     no_migrate: bool,
+    /// Prepare the database and move its schema where REST alone is served, which else changes nothing
+    #[arg(
+        long,
+        env = "SWITCHBOARD_MIGRATE",
+        value_parser = FalseyValueParser::new(),
+        conflicts_with = "no_migrate"
+    )]
+    migrate: bool,
     /// Migrations from this folder instead of those in the binary
     #[arg(
         long,
@@ -93,6 +102,10 @@ pub struct Args {
     database: DatabaseArgs,
     #[command(flatten)]
     keys: KeyArgs,
+    #[command(flatten)]
+    place: PlaceArgs,
+    #[command(flatten)]
+    rest: RestArgs,
 }
 
 /// One of the API's services.
@@ -104,16 +117,44 @@ enum Service {
     Storage,
 }
 
+impl Args {
+    /// The database to be a PostgREST on: somebody's, and nothing else is served.
+    fn stands_in_on(&self) -> anyhow::Result<Option<String>> {
+        if self.services != [Service::Rest] {
+            return Ok(None);
+        }
+        match &self.database.database_url {
+            Some(url) => Ok(Some(url.clone())),
+            None => self.place.database_url(),
+        }
+    }
+
+    fn migrations(&self) -> anyhow::Result<Option<Migrations>> {
+        Ok(match (&self.migrations_dir, self.no_migrate) {
+            (_, true) => None,
+            (Some(folder), _) => Some(Migrations::read(folder)?),
+            (None, _) => Some(Migrations::embedded()?),
+        })
+    }
+}
+
 pub async fn run(args: Args) -> anyhow::Result<()> {
+    let migrations = args.migrations()?;
+    if let Some(database_url) = args.stands_in_on()? {
+        let stand_in = StandIn {
+            database_url,
+            listen: args.listen,
+            place: args.place,
+            settings: args.rest.over(gateway::rest::Settings::postgrest())?,
+            migrations: migrations.filter(|_| args.migrate),
+        };
+        return stand_in.run().await;
+    }
+    let rest = args.rest.over(gateway::rest::Settings::default())?;
     let keys = args.keys.resolve()?;
     if keys::are_public(&keys) {
         listen::must_be_loopback(&args.listen)?;
     }
-    let migrations = match (&args.migrations_dir, args.no_migrate) {
-        (_, true) => None,
-        (Some(folder), _) => Some(Migrations::read(folder)?),
-        (None, _) => Some(Migrations::embedded()?),
-    };
     let path = args.data_dir.map_or_else(DataDir::default_path, Ok)?;
     let data = DataDir::open(&path)?;
     let lock = take(&data, args.database.database_url.is_none())?;
@@ -126,7 +167,15 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     };
     let (database, url) = (host.database.clone(), host.url.clone());
     let work = Box::pin(async {
-        let prepared = prepare(&database, &args.database.db_password, migrations.as_ref());
+        let prepared = async {
+            prepare(&database, migrations.as_ref()).await?;
+            if database.is_embedded() {
+                set_password(&database, &args.database.db_password)
+                    .await
+                    .context("set the password of `postgres`")?;
+            }
+            anyhow::Ok(())
+        };
         let Some(prepared) = shutdown.token().run_until_cancelled(prepared).await else {
             return Ok(());
         };
@@ -137,6 +186,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             public_url: args.public_url,
             keys,
             auth: args.auth,
+            rest,
             realtime: gateway::realtime::Settings {
                 node: args.node,
                 ..Default::default()
@@ -183,14 +233,12 @@ fn take(data: &DataDir, own_database: bool) -> anyhow::Result<Option<Lock>> {
 }
 
 /// Makes the database what the API and the worker need.
-async fn prepare(database: &Database, password: &Secret, migrations: Option<&Migrations>) -> anyhow::Result<()> {
+///
+/// # Errors
+/// When it cannot be reached or may not be changed.
+pub async fn prepare(database: &Database, migrations: Option<&Migrations>) -> anyhow::Result<()> {
     let outcome = platform::apply(database).await.map_err(explain)?;
     tracing::debug!(?outcome, "platform");
-    if database.is_embedded() {
-        set_password(database, password)
-            .await
-            .context("set the password of `postgres`")?;
-    }
     if let Some(migrations) = migrations {
         migrations.apply(database).await.context("migrate the database")?;
     }
@@ -221,6 +269,7 @@ struct Api {
     public_url: Option<Url>,
     keys: Keys,
     auth: gateway::auth::Settings,
+    rest: gateway::rest::Settings,
     realtime: gateway::realtime::Settings,
     storage: gateway::storage::Settings,
     /// `None` where the worker runs elsewhere.
@@ -269,7 +318,7 @@ impl Api {
         let with = |service| self.services.contains(&service);
         let services = Services {
             auth: with(Service::Auth).then_some(self.auth),
-            rest: with(Service::Rest).then(gateway::rest::Settings::default),
+            rest: with(Service::Rest).then_some(self.rest),
             realtime: with(Service::Realtime).then_some(self.realtime),
             storage: with(Service::Storage).then_some(self.storage),
         };
@@ -288,7 +337,7 @@ impl Api {
             running.save(data)?;
         }
         for listener in self.listeners {
-            shutdown.spawn(answer(listener, router.clone(), shutdown.clone()));
+            shutdown.spawn(listen::answer(listener, router.clone(), shutdown.clone()));
         }
         announce(&shown, &health, shutdown).await;
         shutdown.started().await;
@@ -311,17 +360,6 @@ impl Api {
         }
         values.extend(keys::lines(&self.keys).map(|(name, key)| (name.to_owned(), key.to_owned())));
         values
-    }
-}
-
-/// Answers one listener's requests until asked to stop, then lets those under way finish.
-async fn answer(listener: TcpListener, router: Router, shutdown: Shutdown) {
-    let stop = shutdown.clone();
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    let serving = axum::serve(listener, service).with_graceful_shutdown(async move { stop.started().await });
-    if let Err(error) = serving.await {
-        tracing::error!(error = %error, "a listener failed");
-        shutdown.start();
     }
 }
 

@@ -41,8 +41,18 @@ pub struct Database {
     password: Option<Secret>,
     /// The file of certificates that the URL's `sslrootcert` names; sqlx does not give that back either.
     root_certificate: Option<PathBuf>,
-    /// True where Postgres is ours and platform roles log in without a password over its private socket.
-    embedded: bool,
+    logins: Logins,
+}
+
+/// Which roles there are to log in as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Logins {
+    /// Those of the platform, without a password over the private socket of our own Postgres.
+    Embedded,
+    /// Those of a Supabase project.
+    Project,
+    /// The user of the URL alone.
+    Given,
 }
 
 impl Database {
@@ -65,7 +75,7 @@ impl Database {
             options,
             password: password.map(Secret::from),
             root_certificate,
-            embedded: false,
+            logins: Logins::Project,
         })
     }
 
@@ -79,7 +89,16 @@ impl Database {
             options,
             password: None,
             root_certificate: None,
-            embedded: true,
+            logins: Logins::Embedded,
+        }
+    }
+
+    /// The same database, with everybody logged in as the URL's user: it need not be a Supabase project.
+    #[must_use]
+    pub fn as_given(self) -> Self {
+        Self {
+            logins: Logins::Given,
+            ..self
         }
     }
 
@@ -94,7 +113,7 @@ impl Database {
 
     /// Whether this is a server of ours.
     pub fn is_embedded(&self) -> bool {
-        self.embedded
+        self.logins == Logins::Embedded
     }
 
     /// What a login needs, for sqlx.
@@ -105,8 +124,9 @@ impl Database {
             .application_name("switchboard")
             .log_statements(tracing::log::LevelFilter::Trace);
         match login {
-            Login::Admin if self.embedded => options.username("supabase_admin"),
-            Login::Owner if self.embedded => options.username("postgres"),
+            _ if self.logins == Logins::Given => options,
+            Login::Admin if self.is_embedded() => options.username("supabase_admin"),
+            Login::Owner if self.is_embedded() => options.username("postgres"),
             Login::Admin | Login::Owner => options,
             Login::Authenticator => options.username("authenticator"),
             Login::Auth => options.username("supabase_auth_admin"),

@@ -25,6 +25,11 @@ impl Claims {
         self.raw.get()
     }
 
+    /// All claims.
+    pub fn fields(&self) -> &Map<String, Value> {
+        &self.fields
+    }
+
     /// One claim; a null counts as absent.
     pub fn get(&self, name: &str) -> Option<&Value> {
         self.fields.get(name).filter(|value| !value.is_null())

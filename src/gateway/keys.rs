@@ -1,24 +1,19 @@
 //! API keys and tokens: what a caller shows, and what it stands for.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::Arc;
 
 use axum::http::{HeaderMap, HeaderValue, header};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, crypto, errors::ErrorKind};
+use jsonwebtoken::{Algorithm, EncodingKey, Header, crypto};
 use serde::Serialize;
 use subtle::ConstantTimeEq;
 use time::OffsetDateTime;
 
-use super::caller::Claims;
+use super::{
+    caller::Claims,
+    verifier::{TokenError, Verifier},
+};
 use crate::config::Secret;
-
-/// Verified tokens remembered; verifying one costs about 2.5 us, finding it 0.1 us.
-const REMEMBERED: usize = 4_096;
-/// The longest token remembered, in bytes. Users choose how long theirs are, for they carry their metadata.
-const REMEMBERED_LENGTH: usize = 8_192;
 
 /// The keys of one deployment.
 #[derive(Debug)]
@@ -33,24 +28,8 @@ pub struct Keys {
     pub publishable: Secret,
     /// `sb_secret_…`, stands for the service key.
     pub secret: Secret,
-    verified: Mutex<HashMap<String, Arc<Claims>>>,
-}
-
-/// Why a token is refused, apart from its time claims ([`Claims::expired`]).
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum TokenError {
-    /// Not three parts separated by dots.
-    #[error("token is malformed: token contains an invalid number of segments")]
-    Parts(usize),
-    /// Its parts are not base64 or not JSON objects.
-    #[error("token is malformed")]
-    Malformed,
-    /// Not HS256.
-    #[error("signing method is invalid")]
-    Algorithm,
-    /// Signed by somebody else.
-    #[error("signature is invalid")]
-    Signature,
+    /// What tokens are verified with: the secret above.
+    pub verifier: Arc<Verifier>,
 }
 
 impl Keys {
@@ -70,12 +49,12 @@ impl Keys {
     /// Keys of one's own.
     pub fn new(jwt_secret: Secret, anon: Secret, service_role: Secret, publishable: Secret, secret: Secret) -> Self {
         Self {
+            verifier: Arc::new(Verifier::of_secret(jwt_secret.expose().as_bytes())),
             jwt_secret,
             anon,
             service_role,
             publishable,
             secret,
-            verified: Mutex::default(),
         }
     }
 
@@ -115,38 +94,12 @@ impl Keys {
         }
     }
 
-    /// The claims of a token whose signature is right. Time claims are the caller's to check: each service has
-    /// its own leeway and its own words for it.
+    /// The claims of a token of ours ([`Verifier::verify`]).
     ///
     /// # Errors
     /// When the token is no token or not signed with our secret.
     pub fn verify(&self, token: &str) -> Result<Arc<Claims>, TokenError> {
-        if let Some(claims) = self.verified.lock().unwrap_or_else(PoisonError::into_inner).get(token) {
-            return Ok(Arc::clone(claims));
-        }
-        let parts = token.split('.').count();
-        if parts != 3 {
-            return Err(TokenError::Parts(parts));
-        }
-        let mut rules = Validation::new(Algorithm::HS256);
-        rules.required_spec_claims.clear();
-        (rules.validate_exp, rules.validate_nbf, rules.validate_aud) = (false, false, false);
-        let key = DecodingKey::from_secret(self.jwt_secret.expose().as_bytes());
-        let claims = jsonwebtoken::decode(token, &key, &rules).map_err(|error| match error.kind() {
-            ErrorKind::InvalidSignature => TokenError::Signature,
-            ErrorKind::InvalidAlgorithm | ErrorKind::InvalidAlgorithmName => TokenError::Algorithm,
-            _ => TokenError::Malformed,
-        })?;
-        let claims = Arc::new(Claims::new(claims.claims).ok_or(TokenError::Malformed)?);
-        if token.len() > REMEMBERED_LENGTH {
-            return Ok(claims);
-        }
-        let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
-        if verified.len() >= REMEMBERED {
-            verified.clear();
-        }
-        verified.insert(token.to_owned(), Arc::clone(&claims));
-        Ok(claims)
+        self.verifier.verify(token)
     }
 
     /// A token with these claims, in the order their type has them.

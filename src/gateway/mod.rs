@@ -40,6 +40,7 @@ mod metrics;
 pub mod realtime;
 pub mod rest;
 pub mod storage;
+pub mod verifier;
 
 /// What every service is given.
 #[derive(Clone, Debug)]
@@ -80,7 +81,7 @@ pub async fn router(context: Context, services: Services) -> anyhow::Result<Rout
     }
     if let Some(settings) = services.rest {
         // As a service, because `/rest/v1/` is a resource of its own.
-        api = api.nest_service("/rest/v1", rest::router(context.clone(), settings).await?);
+        api = api.nest_service("/rest/v1", rest::router(context.clone().into(), settings)?);
     }
     if let Some(settings) = services.storage {
         api = api.nest("/storage/v1", storage::router(context.clone(), settings).await?);

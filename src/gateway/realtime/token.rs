@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use crate::gateway::{
     caller::Claims,
-    keys::{self, Keys, now},
+    keys::{Keys, now},
+    verifier,
 };
 
 /// Role and claims: two channels with the same ones see the same rows.
@@ -65,9 +66,11 @@ impl Token {
     /// When it is not ours, over, or lacks `role` or `exp`.
     pub fn verify(keys: &Keys, text: &str) -> Result<Self, TokenError> {
         let claims = keys.verify(keys.token_of(text)).map_err(|error| match error {
-            keys::TokenError::Parts(_) | keys::TokenError::Malformed => TokenError::Malformed,
-            keys::TokenError::Algorithm => TokenError::Signer,
-            keys::TokenError::Signature => TokenError::Signature,
+            verifier::TokenError::Parts(_) | verifier::TokenError::Malformed | verifier::TokenError::Claims => {
+                TokenError::Malformed
+            }
+            verifier::TokenError::Unsigned | verifier::TokenError::Algorithm => TokenError::Signer,
+            verifier::TokenError::Signature => TokenError::Signature,
         })?;
         let (Some(role), Some(expiry)) = (claims.role(), claims.expiry()) else {
             return Err(TokenError::Fields);

@@ -9,7 +9,8 @@ use super::{
 };
 use crate::gateway::{
     caller::Claims,
-    keys::{Keys, TokenError, now},
+    keys::now,
+    verifier::{TokenError, Verifier},
 };
 
 /// How far the clocks of those who sign tokens may be from ours, in seconds.
@@ -30,20 +31,27 @@ impl Identity {
     /// Reads and checks the request's token.
     ///
     /// # Errors
-    /// PGRST301, PGRST302, PGRST303.
-    pub fn of(headers: &HeaderMap, keys: &Keys, settings: &Settings) -> Result<Self> {
+    /// PGRST300, PGRST301, PGRST302, PGRST303.
+    pub fn of(headers: &HeaderMap, verifier: Option<&Verifier>, settings: &Settings) -> Result<Self> {
         let claims = match bearer(headers) {
             Some(token) => {
-                let claims = keys.verify(token).map_err(|error| refused(token, &error))?;
+                let Some(verifier) = verifier else {
+                    let message = "Server lacks JWT secret";
+                    return Err(Error::new(StatusCode::INTERNAL_SERVER_ERROR, "PGRST300", message).into());
+                };
+                let claims = verifier.verify(token).map_err(|error| refused(token, &error))?;
                 check(&claims, settings)?;
                 Some(claims)
             }
             None => None,
         };
-        let role = claims.as_ref().and_then(|claims| match claims.get("role")? {
-            Value::String(role) => Some(role.clone()),
-            other => Some(other.to_string()),
-        });
+        let role = claims
+            .as_ref()
+            .and_then(|claims| match settings.jwt_role_claim_key.find(claims.fields())? {
+                Value::Null => None,
+                Value::String(role) => Some(role.clone()),
+                other => Some(other.to_string()),
+            });
         let Some(role) = role.or_else(|| settings.db_anon_role.clone()) else {
             let error = Error::new(StatusCode::UNAUTHORIZED, "PGRST302", "Anonymous access is disabled");
             return Err(error.header(header::WWW_AUTHENTICATE, "Bearer").into());
@@ -78,57 +86,53 @@ fn invalid(code: &'static str, message: &str) -> Error {
 }
 
 fn refused(token: &str, error: &TokenError) -> Box<Error> {
-    let invalid = |message: &str| invalid("PGRST301", message);
+    let unreadable = |message: &str| invalid("PGRST301", message);
+    let key = "No suitable key or wrong key type";
     Box::new(match error {
-        TokenError::Parts(_) if token.is_empty() => invalid("Empty JWT is sent in Authorization header"),
-        TokenError::Parts(parts) => invalid(&format!("Expected 3 parts in JWT; got {parts}")),
-        TokenError::Malformed => invalid("JWT cryptographic operation failed"),
-        TokenError::Algorithm => invalid("Wrong or unsupported encoding algorithm")
-            .details("JWT is unsecured or signed by another algorithm than HS256"),
-        TokenError::Signature => {
-            invalid("No suitable key or wrong key type").details("None of the keys was able to decode the JWT")
-        }
+        TokenError::Parts(_) if token.is_empty() => unreadable("Empty JWT is sent in Authorization header"),
+        TokenError::Parts(parts) => unreadable(&format!("Expected 3 parts in JWT; got {parts}")),
+        TokenError::Malformed => unreadable("JWT cryptographic operation failed"),
+        TokenError::Unsigned => unreadable("Wrong or unsupported encoding algorithm")
+            .details("JWT is unsecured but expected 'alg' was not 'none'"),
+        TokenError::Algorithm => unreadable(key).details("No suitable key was found to decode the JWT"),
+        TokenError::Signature => unreadable(key).details("None of the keys was able to decode the JWT"),
+        TokenError::Claims => invalid("PGRST303", "Parsing claims failed"),
     })
 }
 
-/// Time and audience, in PostgREST's order.
+/// Time and audience, one after the other as PostgREST does.
 fn check(claims: &Claims, settings: &Settings) -> Result<()> {
-    let invalid = |message: &str| Err(Box::new(invalid("PGRST303", message)));
     let now = now();
-    let seconds = |name: &str| match claims.get(name) {
-        None => Ok(None),
-        // A fraction counts as 0.
-        Some(Value::Number(number)) => Ok(Some(number.as_i64().unwrap_or(0))),
-        Some(_) => Err(format!("The JWT '{name}' claim must be a number")),
-    };
-    let times = ["exp", "nbf", "iat"].map(seconds);
-    for time in &times {
-        if let Err(message) = time {
-            return invalid(message);
-        }
-    }
-    let [exp, nbf, iat] = times.map(Result::unwrap_or_default);
-    if exp.is_some_and(|exp| now - LEEWAY > exp) {
-        return invalid("JWT expired");
-    }
-    if nbf.is_some_and(|nbf| now + LEEWAY < nbf) {
-        return invalid("JWT not yet valid");
-    }
-    if iat.is_some_and(|iat| now + LEEWAY < iat) {
-        return invalid("JWT issued at future");
-    }
+    let is_over = |time: i64| now - LEEWAY > time;
+    let is_ahead = |time: i64| now + LEEWAY < time;
+    check_time(claims, "exp", is_over, "JWT expired")?;
+    check_time(claims, "nbf", is_ahead, "JWT not yet valid")?;
+    check_time(claims, "iat", is_ahead, "JWT issued at future")?;
     let audiences: Vec<&str> = match claims.get("aud") {
         None => return Ok(()),
         Some(Value::String(audience)) => vec![audience],
         Some(Value::Array(list)) if list.iter().all(Value::is_string) => {
             list.iter().filter_map(Value::as_str).collect()
         }
-        Some(_) => return invalid("The JWT 'aud' claim must be a string or an array of strings"),
+        Some(_) => {
+            let message = "The JWT 'aud' claim must be a string or an array of strings";
+            return Err(invalid("PGRST303", message).into());
+        }
     };
     match &settings.jwt_aud {
         Some(wanted) if !audiences.is_empty() && !audiences.contains(&wanted.as_str()) => {
-            invalid("JWT not in audience")
+            Err(invalid("PGRST303", "JWT not in audience").into())
         }
         _ => Ok(()),
+    }
+}
+
+fn check_time(claims: &Claims, name: &str, is_wrong: impl Fn(i64) -> bool, message: &str) -> Result<()> {
+    match claims.get(name) {
+        None => Ok(()),
+        // A fraction counts as 0.
+        Some(Value::Number(number)) if !is_wrong(number.as_i64().unwrap_or(0)) => Ok(()),
+        Some(Value::Number(_)) => Err(invalid("PGRST303", message).into()),
+        Some(_) => Err(invalid("PGRST303", &format!("The JWT '{name}' claim must be a number")).into()),
     }
 }

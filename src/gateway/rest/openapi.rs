@@ -144,11 +144,10 @@ fn describe(incoming: &Incoming<'_>, rights: &Rights) -> Value {
         },
         None => ("PostgREST API", "The tables, views and functions of this database"),
     };
-    let (scheme, host) = incoming
-        .app
-        .public_url
-        .split_once("://")
-        .unwrap_or(("http", &incoming.app.public_url));
+    let proxy = incoming.settings.openapi_server_proxy_uri.as_deref();
+    let address = proxy.unwrap_or(&incoming.app.public_url);
+    let (scheme, address) = address.split_once("://").unwrap_or(("http", address));
+    let (host, base) = address.split_at(address.find('/').unwrap_or(address.len()));
     let media: Vec<_> = [
         Media::Json,
         Media::Object { strip_nulls: true },
@@ -162,7 +161,7 @@ fn describe(incoming: &Incoming<'_>, rights: &Rights) -> Value {
         "swagger": "2.0",
         "info": { "version": env!("CARGO_PKG_VERSION"), "title": title, "description": description },
         "host": host,
-        "basePath": "/rest/v1",
+        "basePath": if base.is_empty() { "/" } else { base },
         "schemes": [scheme],
         "consumes": media,
         "produces": media,

@@ -21,7 +21,7 @@ use super::{
         prefer::Prefer,
     },
 };
-use crate::{db::session::Pool, gateway::keys::Keys};
+use crate::db::session::Pool;
 
 mod call;
 mod read;
@@ -36,8 +36,6 @@ pub struct App {
     pub pool: Pool,
     /// The catalog and the settings.
     pub current: Current,
-    /// What verifies tokens.
-    pub keys: Arc<Keys>,
     /// The address clients use.
     pub public_url: String,
     /// Bytes of a body at most.
@@ -55,7 +53,7 @@ pub async fn answer(State(app): State<Arc<App>>, request: Request) -> Response {
 async fn respond(app: &App, request: Request) -> Result<Response> {
     let (parts, body) = request.into_parts();
     let snapshot = app.current.get().ok_or_else(Error::no_catalog)?;
-    let identity = Identity::of(&parts.headers, &app.keys, &snapshot.settings)?;
+    let identity = Identity::of(&parts.headers, snapshot.verifier.as_deref(), &snapshot.settings)?;
     let resource = path::parse(parts.uri.path())?;
     let schema = schema(&parts, &snapshot)?;
     check_method(&parts.method, &resource)?;

@@ -8,10 +8,7 @@ use sqlx::{PgPool, Postgres, Transaction};
 use uuid::Uuid;
 
 use super::error::{Error, Result};
-use crate::gateway::{
-    caller::Claims,
-    keys::{Keys, TokenError},
-};
+use crate::gateway::{caller::Claims, keys::Keys, verifier::TokenError};
 
 /// How long one statement may take: the limit of role `authenticated`, which setting a role does not bring along.
 const STATEMENT_TIMEOUT: &str = "8s";
@@ -152,8 +149,8 @@ fn strip_scheme(authorization: &str) -> &str {
 /// The claims of a token in force, or the verifier's words.
 pub fn verify(keys: &Keys, token: &str) -> std::result::Result<Arc<Claims>, &'static str> {
     let claims = keys.verify(token).map_err(|error| match error {
-        TokenError::Parts(_) | TokenError::Malformed => "Invalid Compact JWS",
-        TokenError::Algorithm => "\"alg\" (Algorithm) Header Parameter value not allowed",
+        TokenError::Parts(_) | TokenError::Malformed | TokenError::Claims => "Invalid Compact JWS",
+        TokenError::Unsigned | TokenError::Algorithm => "\"alg\" (Algorithm) Header Parameter value not allowed",
         TokenError::Signature => "signature verification failed",
     })?;
     if claims.expired(0) {

@@ -61,7 +61,9 @@ impl Catalog {
             rows(connection, include_str!("../../../../sql/gateway/rest_roles.sql"), None).await?;
         for setting in roles {
             if setting.own {
-                if let Some(name) = setting.name.strip_prefix("pgrst.") {
+                if settings.db_config
+                    && let Some(name) = setting.name.strip_prefix("pgrst.")
+                {
                     catalog.overrides.insert(name.to_owned(), setting.value);
                 }
             } else {

@@ -10,7 +10,7 @@ use sqlx::{Connection, PgConnection, postgres::PgListener};
 use super::Catalog;
 use crate::{
     db::{Database, Login, session::Pool},
-    gateway::rest::Settings,
+    gateway::{rest::Settings, verifier::Verifier},
     health::Part,
     shutdown::Shutdown,
 };
@@ -32,6 +32,8 @@ pub struct Snapshot {
     pub catalog: Catalog,
     /// The service's settings with those of the login role laid over them.
     pub settings: Settings,
+    /// What verifies tokens.
+    pub verifier: Option<Arc<Verifier>>,
 }
 
 impl Current {
@@ -51,6 +53,8 @@ pub struct Watch {
     pub database: Database,
     /// The settings before the login role's own.
     pub settings: Settings,
+    /// What verifies tokens where the settings do not say.
+    pub verifier: Option<Arc<Verifier>>,
     /// Where readings go.
     pub current: Current,
     /// Whose prepared statements a changed schema makes old.
@@ -82,10 +86,15 @@ impl Watch {
     }
 
     async fn follow(&self) -> anyhow::Result<()> {
+        let Some(channel) = &self.settings.db_channel else {
+            self.read().await?;
+            self.shutdown.started().await;
+            return Ok(());
+        };
         let listening = self.database.pool(Login::Authenticator, 1);
         let mut listener = PgListener::connect_with(&listening).await?;
         // Before the first reading, so that no change falls between the two.
-        listener.listen(&self.settings.db_channel).await?;
+        listener.listen(channel).await?;
         listener.eager_reconnect(false);
         loop {
             self.read().await?;
@@ -107,9 +116,28 @@ impl Watch {
             functions = catalog.routines.len(),
             "read the schema"
         );
-        self.current.set(Snapshot { catalog, settings });
+        let verifier = self.verifier(&settings)?;
+        self.current.set(Snapshot {
+            catalog,
+            settings,
+            verifier,
+        });
         self.pool.forget_statements();
         self.part.ready();
         Ok(())
+    }
+
+    /// That of the settings, the one before if they are still the same: it remembers tokens.
+    fn verifier(&self, settings: &Settings) -> anyhow::Result<Option<Arc<Verifier>>> {
+        if let Some(last) = self.current.get()
+            && last.settings.jwt_secret == settings.jwt_secret
+            && last.settings.jwt_secret_is_base64 == settings.jwt_secret_is_base64
+        {
+            return Ok(last.verifier.clone());
+        }
+        let own = settings
+            .verifier()
+            .map_err(|reason| anyhow::anyhow!("jwt_secret {reason}"))?;
+        Ok(own.or_else(|| self.verifier.clone()))
     }
 }

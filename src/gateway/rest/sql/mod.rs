@@ -48,9 +48,12 @@ impl Sql {
         self
     }
 
-    /// Adds a qualified name.
+    /// Adds a qualified name; one without a schema is left to the search path.
     pub fn qualified(&mut self, name: &Name) -> &mut Self {
-        self.name(&name.schema).push(".").name(&name.name)
+        if !name.schema.is_empty() {
+            self.name(&name.schema).push(".");
+        }
+        self.name(&name.name)
     }
 
     /// Adds a column of something in the statement.
