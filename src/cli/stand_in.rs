@@ -209,7 +209,7 @@ impl StandIn {
             shutdown: shutdown.clone(),
             health: health.clone(),
         };
-        let router = alone(place, self.settings)?;
+        let router = rest::alone(place, self.settings)?;
         for listener in listeners {
             shutdown.spawn(listen::answer(listener, router.clone(), shutdown.clone()));
         }
@@ -223,14 +223,6 @@ impl StandIn {
         }
         Ok(())
     }
-}
-
-/// The service at PostgREST's paths, and at those of a Supabase project.
-fn alone(place: Place, settings: Settings) -> anyhow::Result<Router> {
-    let service = rest::router(place, settings)?;
-    Ok(Router::new()
-        .nest_service("/rest/v1", service.clone())
-        .fallback_service(service))
 }
 
 /// `/live` and `/ready`.

@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 use super::caller::Claims;
 
-/// Verified tokens remembered; verifying one costs about 2.5 us, finding it 0.1 us.
+/// Verified tokens remembered, unless told otherwise; verifying one costs about 2.5 us, finding it 0.1 us.
 const REMEMBERED: usize = 4_096;
 /// The longest token remembered, in bytes. Users choose how long theirs are, for they carry their metadata.
 const REMEMBERED_LENGTH: usize = 8_192;
@@ -26,6 +26,7 @@ const SHORTEST_SECRET: usize = 32;
 /// Verifies tokens, and remembers those it has.
 pub struct Verifier {
     keys: Vec<Key>,
+    remembered: usize,
     verified: Mutex<HashMap<String, Arc<Claims>>>,
 }
 
@@ -100,9 +101,19 @@ impl Verifier {
         Ok(Self::new(keys.ok_or("has a key that cannot be used")?))
     }
 
+    /// The same, remembering so many tokens.
+    #[must_use]
+    pub fn remembering(self, tokens: usize) -> Self {
+        Self {
+            remembered: tokens,
+            ..self
+        }
+    }
+
     fn new(keys: Vec<Key>) -> Self {
         Self {
             keys,
+            remembered: REMEMBERED,
             verified: Mutex::default(),
         }
     }
@@ -121,11 +132,11 @@ impl Verifier {
             return Err(TokenError::Parts(parts));
         }
         let claims = Arc::new(self.decode(token)?);
-        if token.len() > REMEMBERED_LENGTH {
+        if token.len() > REMEMBERED_LENGTH || self.remembered == 0 {
             return Ok(claims);
         }
         let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
-        if verified.len() >= REMEMBERED {
+        if verified.len() >= self.remembered {
             verified.clear();
         }
         verified.insert(token.to_owned(), Arc::clone(&claims));

@@ -4,7 +4,10 @@ use std::{io, path::PathBuf};
 
 use bytes::BytesMut;
 use postgres_protocol::{
-    authentication::sasl::{ChannelBinding, SCRAM_SHA_256, ScramSha256},
+    authentication::{
+        md5_hash,
+        sasl::{ChannelBinding, SCRAM_SHA_256, ScramSha256},
+    },
     message::{backend::Message, frontend},
 };
 use rustls::pki_types::ServerName;
@@ -130,6 +133,10 @@ impl Target {
                 Message::AuthenticationSaslFinal(body) => {
                     scram.as_mut().ok_or_else(out_of_order)?.finish(body.data())?;
                 }
+                Message::AuthenticationMd5Password(body) => {
+                    let hash = md5_hash(self.user.as_bytes(), password()?.as_bytes(), body.salt());
+                    frontend::password_message(hash.as_bytes(), &mut session.output)?;
+                }
                 Message::AuthenticationCleartextPassword if private => {
                     frontend::password_message(password()?.as_bytes(), &mut session.output)?;
                 }
@@ -148,7 +155,9 @@ impl Target {
                     );
                 }
                 _ => {
-                    return Err(io::Error::other("the server wants an authentication other than SCRAM-SHA-256").into());
+                    return Err(
+                        io::Error::other("the server wants an authentication other than SCRAM-SHA-256 or MD5").into(),
+                    );
                 }
             }
         }

@@ -12,13 +12,13 @@ use std::{
 
 use deadpool::{
     Runtime,
-    managed::{self, Metrics, Object, PoolError, RecycleError, RecycleResult},
+    managed::{self, Metrics, Object, PoolError, RecycleError, RecycleResult, Timeouts},
 };
 
 use super::{Failure, Row, Session, Step, connect::Target};
 use crate::db::{Database, Login};
 
-/// How long a caller waits for a free session, and for a new one to open.
+/// How long a caller waits for a free session unless told otherwise, and for a new one to open.
 const WAIT: Duration = Duration::from_secs(10);
 
 /// A bounded set of sessions of one login. Cloning it is cheap and shares the sessions.
@@ -26,6 +26,7 @@ const WAIT: Duration = Duration::from_secs(10);
 pub struct Pool {
     sessions: managed::Pool<Manager>,
     generation: Arc<AtomicU64>,
+    wait: Duration,
 }
 
 impl fmt::Debug for Pool {
@@ -65,20 +66,33 @@ impl Pool {
         };
         let sessions = managed::Pool::builder(manager)
             .max_size(size)
-            .wait_timeout(Some(WAIT))
-            .create_timeout(Some(WAIT))
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(io::Error::other)?;
-        Ok(Self { sessions, generation })
+        Ok(Self {
+            sessions,
+            generation,
+            wait: WAIT,
+        })
+    }
+
+    /// The same pool, where callers wait so long for a free session.
+    #[must_use]
+    pub fn waiting(self, wait: Duration) -> Self {
+        Self { wait, ..self }
     }
 
     /// A session, waiting for one to become free.
     ///
     /// # Errors
-    /// [`Failure::Busy`] when none became free in ten seconds; otherwise why a new one could not be opened.
+    /// [`Failure::Busy`] when none became free in time; otherwise why a new one could not be opened.
     pub async fn session(&self) -> Result<Pooled, Failure> {
-        match self.sessions.get().await {
+        let timeouts = Timeouts {
+            wait: Some(self.wait),
+            create: Some(WAIT),
+            recycle: None,
+        };
+        match self.sessions.timeout_get(&timeouts).await {
             Ok(session) => Ok(Pooled(session)),
             Err(PoolError::Backend(failure)) => Err(failure),
             Err(PoolError::Timeout(managed::TimeoutType::Wait)) => Err(Failure::Busy),

@@ -20,6 +20,8 @@ pub struct Error {
     pub reason: Option<String>,
     /// Headers besides those every error has.
     pub headers: HeaderMap,
+    /// Whether details and hint are kept back.
+    pub brief: bool,
     body: Shape,
 }
 
@@ -41,6 +43,7 @@ impl Error {
             status,
             reason: None,
             headers: HeaderMap::new(),
+            brief: false,
             body: Shape {
                 code: code.into(),
                 message: message.into(),
@@ -104,6 +107,20 @@ impl Error {
     pub fn no_catalog() -> Self {
         let message = "Could not query the database for the schema cache. Retrying.";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "PGRST002", message).header(header::RETRY_AFTER, "1")
+    }
+
+    /// No session could be opened.
+    pub fn no_connection(failure: Failure) -> Self {
+        let details = match failure {
+            Failure::Refused(refusal) => refusal.message,
+            Failure::Broken(error) => error.to_string(),
+            Failure::Busy => return Self::from_failure(failure, false),
+        };
+        tracing::warn!(error = %details, "cannot connect to the database");
+        let message = "Database connection error. Retrying the connection.";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "PGRST000", message)
+            .details(details)
+            .header(header::RETRY_AFTER, "1")
     }
 
     /// Our own fault.
@@ -232,14 +249,12 @@ fn status_of(refusal: &Refusal, anonymous: bool) -> StatusCode {
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         // serde_json keeps members sorted by name, which is PostgREST's order.
-        let body = json!({
-            "code": self.body.code,
-            "details": self.body.details,
-            "hint": self.body.hint,
-            "message": self.body.message,
-        })
-        .to_string();
-        let mut response = Response::new(Body::from(body));
+        let mut body = json!({ "code": self.body.code, "message": self.body.message });
+        if !self.brief {
+            body["details"] = self.body.details;
+            body["hint"] = self.body.hint;
+        }
+        let mut response = Response::new(Body::from(body.to_string()));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         let json = HeaderValue::from_static("application/json; charset=utf-8");

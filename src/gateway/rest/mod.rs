@@ -16,13 +16,14 @@
 //! - [`transaction`]: settings and statement, sent together
 //! - [`reply`]: status and headers
 //! - [`openapi`], [`media`]: the API's description; which media types there are
+//! - [`cors`]: which pages may call
 //! - [`error`](mod@error): refusals
 
 use std::sync::Arc;
 
-use axum::{Router, extract::DefaultBodyLimit};
+use axum::{Router, extract::DefaultBodyLimit, middleware};
 
-pub use self::settings::{OpenApiMode, Settings, TxEnd};
+pub use self::settings::{OpenApiMode, Settings, TxEnd, Verbosity};
 use self::{
     catalog::watch::{Current, Watch},
     serve::App,
@@ -35,6 +36,7 @@ use crate::{
 };
 
 pub mod catalog;
+mod cors;
 pub mod error;
 mod identity;
 mod media;
@@ -74,12 +76,37 @@ impl From<Context> for Place {
     }
 }
 
-/// The service's routes, without a prefix.
+/// The service's routes, without a prefix, for a gateway that says which pages may call.
 ///
 /// # Errors
 /// When the sessions' settings cannot be used. A database that is away is waited for, and `/health` says so.
 pub fn router(place: Place, settings: Settings) -> anyhow::Result<Router> {
-    let pool = Pool::new(&place.database, Login::Authenticator, settings.db_pool)?;
+    Ok(routes(app(place, settings)?))
+}
+
+/// The service by itself: at the paths of a PostgREST, and of a Supabase project.
+///
+/// # Errors
+/// As [`router`].
+pub fn alone(place: Place, settings: Settings) -> anyhow::Result<Router> {
+    let app = app(place, settings)?;
+    let routes = routes(Arc::clone(&app));
+    Ok(Router::new()
+        .nest_service("/rest/v1", routes.clone())
+        .fallback_service(routes)
+        .layer(middleware::from_fn_with_state(app, cors::answer)))
+}
+
+fn routes(app: Arc<App>) -> Router {
+    Router::new()
+        .fallback(serve::answer)
+        .layer(DefaultBodyLimit::disable())
+        .with_state(app)
+}
+
+fn app(place: Place, settings: Settings) -> anyhow::Result<Arc<App>> {
+    let pool = Pool::new(&place.database, Login::Authenticator, settings.db_pool)?
+        .waiting(settings.db_pool_acquisition_timeout);
     let current = Current::default();
     let max_body = settings.max_body;
     let watch = Watch {
@@ -92,14 +119,10 @@ pub fn router(place: Place, settings: Settings) -> anyhow::Result<Router> {
         shutdown: place.shutdown.clone(),
     };
     place.shutdown.spawn(watch.run());
-    let app = App {
+    Ok(Arc::new(App {
         pool,
         current,
         public_url: place.public_url,
         max_body,
-    };
-    Ok(Router::new()
-        .fallback(serve::answer)
-        .layer(DefaultBodyLimit::disable())
-        .with_state(Arc::new(app)))
+    }))
 }

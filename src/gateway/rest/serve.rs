@@ -5,13 +5,15 @@ use std::sync::Arc;
 use axum::{
     body::{Body, to_bytes},
     extract::{Request, State},
-    http::{HeaderMap, Method, StatusCode, header, request::Parts},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
 
+use self::laps::Laps;
 pub use self::request::{Incoming, Work};
 use super::{
+    Verbosity,
     catalog::watch::{Current, Snapshot},
     error::{Error, Result},
     identity::Identity,
@@ -24,9 +26,9 @@ use super::{
 use crate::db::session::Pool;
 
 mod call;
+mod laps;
 mod read;
 mod request;
-
 mod write;
 
 /// What every request is given.
@@ -44,18 +46,44 @@ pub struct App {
 
 /// Answers a request.
 pub async fn answer(State(app): State<Arc<App>>, request: Request) -> Response {
-    match respond(&app, request).await {
-        Ok(response) => response,
-        Err(error) => error.into_response(),
+    let Some(snapshot) = app.current.get() else {
+        return Error::no_catalog().into_response();
+    };
+    let laps = Laps::start();
+    let settings = &snapshot.settings;
+    let trace = settings.server_trace_header.as_ref();
+    let traced = trace.and_then(|name| {
+        let name = header::HeaderName::try_from(name).ok()?;
+        let value = request.headers().get(&name)?.clone();
+        Some((name, value))
+    });
+    let mut response = match respond(&app, &snapshot, &laps, request).await {
+        Ok(response) => {
+            laps.end("response");
+            response
+        }
+        Err(mut error) => {
+            error.brief = settings.client_error_verbosity == Verbosity::Minimal;
+            error.into_response()
+        }
+    };
+    let headers = response.headers_mut();
+    if settings.server_timing_enabled
+        && let Ok(timing) = HeaderValue::try_from(laps.header())
+    {
+        headers.insert("server-timing", timing);
     }
+    headers.extend(traced);
+    response
 }
 
-async fn respond(app: &App, request: Request) -> Result<Response> {
+async fn respond(app: &App, snapshot: &Snapshot, laps: &Laps, request: Request) -> Result<Response> {
     let (parts, body) = request.into_parts();
-    let snapshot = app.current.get().ok_or_else(Error::no_catalog)?;
-    let identity = Identity::of(&parts.headers, snapshot.verifier.as_deref(), &snapshot.settings)?;
+    let identity = Identity::of(&parts.headers, snapshot.verifier.as_deref(), &snapshot.settings);
+    laps.end("jwt");
+    let identity = identity?;
     let resource = path::parse(parts.uri.path())?;
-    let schema = schema(&parts, &snapshot)?;
+    let schema = schema(&parts, snapshot)?;
     check_method(&parts.method, &resource)?;
     let body = match parts.method {
         Method::POST | Method::PATCH | Method::PUT => read_body(body, app.max_body).await?,
@@ -63,15 +91,17 @@ async fn respond(app: &App, request: Request) -> Result<Response> {
     };
     let incoming = Incoming {
         app,
+        laps,
         catalog: &snapshot.catalog,
         settings: &snapshot.settings,
         identity: Arc::new(identity),
         prefer: Prefer::parse(&parts.headers),
-        profile: profile(&parts, &snapshot, &schema),
+        profile: profile(&parts, snapshot, &schema),
         schema,
         parts: &parts,
         body,
     };
+    laps.end("parse");
     match (&resource, &parts.method) {
         (_, &Method::OPTIONS) => incoming.options(&resource),
         (Resource::Root, _) => openapi::root(&incoming).await,

@@ -54,7 +54,7 @@ impl Transaction {
     /// middle of an answer.
     ///
     /// # Errors
-    /// Whatever Postgres refuses, as PostgREST tells it; PGRST001, PGRST003 when it cannot be asked. A refusal with
+    /// Whatever Postgres refuses, as PostgREST tells it; PGRST000, PGRST001, PGRST003 when it cannot be asked. A refusal with
     /// one of the marks is the statement's own doing: then the mark and what followed it.
     pub async fn run(self, pool: &Pool, marks: &[String]) -> Result<Result<Outcome, (usize, String)>> {
         let identity = Arc::clone(&self.identity);
@@ -69,7 +69,7 @@ impl Transaction {
                     }
                 }
             }
-            Err(failure) => Err(failure),
+            Err(failure) => return Err(Error::no_connection(failure).into()),
         };
         match finished {
             Ok(outcome) => Ok(Ok(outcome)),

@@ -1,12 +1,12 @@
 //! Reads the catalog from the database.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, de::DeserializeOwned};
 use sqlx::{Connection, PgConnection};
 
 use super::{Catalog, Handler, Name, Relation, relationships, routines::Routine};
-use crate::gateway::rest::Settings;
+use crate::gateway::rest::{Settings, settings::TABLE, sql::Sql};
 
 /// A key or foreign key.
 #[derive(Debug, Deserialize)]
@@ -45,6 +45,10 @@ impl Catalog {
         sqlx::raw_sql("set transaction isolation level repeatable read, read only")
             .execute(&mut *connection)
             .await?;
+        let mut overrides = BTreeMap::new();
+        if let Some(function) = settings.db_pre_config.as_ref().filter(|_| settings.db_config) {
+            overrides = configured(connection, function).await?;
+        }
         // Nothing is found by search path, so that every type comes with its schema.
         // Compiling such statements takes longer (a second) than running them (milliseconds).
         sqlx::raw_sql("set local search_path = ''; set local jit = off")
@@ -55,6 +59,7 @@ impl Catalog {
             server_version: sqlx::query_scalar("select current_setting('server_version_num')::int4")
                 .fetch_one(&mut *connection)
                 .await?,
+            overrides,
             ..Self::default()
         };
         let roles: Vec<RoleSetting> =
@@ -130,6 +135,26 @@ impl Catalog {
         catalog.routines = by_name;
         Ok(catalog)
     }
+}
+
+/// The settings that a function makes.
+async fn configured(connection: &mut PgConnection, function: &Name) -> sqlx::Result<BTreeMap<String, String>> {
+    let mut call = Sql::default();
+    call.push("select ").qualified(function).push("()");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(call.text().to_owned()))
+        .execute(&mut *connection)
+        .await?;
+    let names: Vec<&str> = TABLE.iter().map(|setting| setting.name).collect();
+    let made: Vec<(String, String)> = sqlx::query_as(
+        "select name, pg_catalog.current_setting('pgrst.' || name, true)
+         from pg_catalog.unnest($1::text[]) name
+         where pg_catalog.current_setting('pgrst.' || name, true) <> ''",
+    )
+    .bind(names)
+    .persistent(false)
+    .fetch_all(connection)
+    .await?;
+    Ok(made.into_iter().collect())
 }
 
 /// The rows of a statement, each one JSON text.

@@ -25,7 +25,9 @@ use super::{
         sql::{Sql, answer::Guard, quote, settings::Locals},
         transaction::{Outcome, Transaction},
     },
-    App, lossy,
+    App,
+    laps::Laps,
+    lossy,
 };
 
 /// A request that knows who asks and what there is.
@@ -33,6 +35,8 @@ use super::{
 pub struct Incoming<'a> {
     /// What every request is given.
     pub app: &'a App,
+    /// What took how long so far.
+    pub laps: &'a Laps,
     /// What there is.
     pub catalog: &'a Catalog,
     /// How the service behaves.
@@ -133,7 +137,10 @@ impl<'a> Incoming<'a> {
                 None => self.settings.db_tx_end.rollback,
             },
         };
-        match transaction.run(&self.app.pool, &marks).await? {
+        self.laps.end("plan");
+        let ended = transaction.run(&self.app.pool, &marks).await;
+        self.laps.end("transaction");
+        match ended? {
             Ok(outcome) => Ok(outcome),
             Err((index, rows)) => Err(match work.guards[index].0 {
                 Guard::Single => Error::not_single(&rows),

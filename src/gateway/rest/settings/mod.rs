@@ -33,6 +33,8 @@ pub struct Settings {
     pub db_schemas: Vec<String>,
     /// Where else unqualified names are looked for.
     pub db_extra_search_path: Vec<String>,
+    /// How much clients hear of what went wrong.
+    pub client_error_verbosity: Verbosity,
     /// The role of callers without a token.
     pub db_anon_role: Option<String>,
     /// How many rows an answer has at most.
@@ -64,6 +66,8 @@ pub struct Settings {
     pub jwt_secret: Option<Secret>,
     /// Whether that is base64.
     pub jwt_secret_is_base64: bool,
+    /// How many verified tokens are remembered.
+    pub jwt_cache_max_entries: usize,
     /// The audience a token must be for, if it names one.
     pub jwt_aud: Option<String>,
     /// Where in a token the role is.
@@ -109,6 +113,15 @@ pub enum OpenApiMode {
     Disabled,
 }
 
+/// How much clients hear of what went wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verbosity {
+    /// All there is to say.
+    Verbose,
+    /// Code and message.
+    Minimal,
+}
+
 impl Default for Settings {
     /// As Supabase hosts it.
     fn default() -> Self {
@@ -130,6 +143,7 @@ impl Settings {
         Self {
             db_schemas: list(&["public"]),
             db_extra_search_path: list(&["public"]),
+            client_error_verbosity: Verbosity::Verbose,
             db_anon_role: None,
             db_max_rows: None,
             db_pre_request: None,
@@ -152,6 +166,7 @@ impl Settings {
             db_pool_acquisition_timeout: Duration::from_secs(10),
             jwt_secret: None,
             jwt_secret_is_base64: false,
+            jwt_cache_max_entries: 1_000,
             jwt_aud: None,
             jwt_role_claim_key: ClaimPath::default(),
             openapi_mode: OpenApiMode::FollowPrivileges,
@@ -215,7 +230,7 @@ impl Settings {
         } else {
             Verifier::parse(secret.expose().as_bytes())
         };
-        Ok(Some(Arc::new(verifier?)))
+        Ok(Some(Arc::new(verifier?.remembering(self.jwt_cache_max_entries))))
     }
 }
 

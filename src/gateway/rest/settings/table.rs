@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{ClaimPath, OpenApiMode, Settings, TxEnd};
+use super::{ClaimPath, OpenApiMode, Settings, TxEnd, Verbosity};
 use crate::{config::Secret, gateway::rest::catalog::Name};
 
 /// A setting. `db_max_rows` is `PGRST_DB_MAX_ROWS` in the environment, `--db-max-rows` on the command line and
@@ -204,6 +204,10 @@ pub const TABLE: &[Setting] = &[
         Ok(())
     })
     .formerly("secret_is_base64"),
+    Setting::new("jwt_cache_max_entries", "Verified tokens to remember", |s, text| {
+        s.jwt_cache_max_entries = number(text)?;
+        Ok(())
+    }),
     Setting::new("jwt_aud", "Audience that tokens must be for", |s, text| {
         s.jwt_aud = optional(text);
         Ok(())
@@ -239,6 +243,18 @@ pub const TABLE: &[Setting] = &[
         "Address that the description tells",
         |s, text| {
             s.openapi_server_proxy_uri = optional(text);
+            Ok(())
+        },
+    ),
+    Setting::new(
+        "client_error_verbosity",
+        "What clients hear of errors: verbose or minimal",
+        |s, text| {
+            s.client_error_verbosity = match text {
+                "verbose" => Verbosity::Verbose,
+                "minimal" => Verbosity::Minimal,
+                _ => return Err("is neither verbose nor minimal"),
+            };
             Ok(())
         },
     ),
