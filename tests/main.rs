@@ -12,5 +12,6 @@ mod embedded;
 mod metrics;
 mod migrations;
 mod session;
+mod stand_in;
 mod support;
 mod worker;
