@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::Context as _;
 use axum::{Router, http::StatusCode, routing::get};
-use clap::{Arg, ArgMatches, Command, FromArgMatches};
+use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 
 use super::{listen, misuse, misuse::Misuse, signals};
 use crate::{
@@ -24,10 +24,11 @@ use crate::{
 const HEADING: &str = "REST, under PostgREST's names";
 /// The option of this name is that of the deployment's keys.
 const SHARED: &str = "jwt_secret";
+const PREFIX: &str = "PGRST_";
 const APP_SETTINGS: &str = "PGRST_APP_SETTINGS_";
 
 /// Where a PostgREST is told where to be.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Args)]
 #[command(next_help_heading = "REST alone, standing in for PostgREST")]
 pub struct PlaceArgs {
     /// Same as --database-url, with --services rest
@@ -93,7 +94,7 @@ fn addresses(host: Option<&str>, port: u16) -> anyhow::Result<Vec<SocketAddr>> {
 #[derive(Debug)]
 pub struct RestArgs(Vec<(String, String)>);
 
-impl clap::Args for RestArgs {
+impl Args for RestArgs {
     fn augment_args(command: Command) -> Command {
         TABLE
             .iter()
@@ -150,7 +151,7 @@ impl RestArgs {
             let value = if name == SHARED { &text_or_file(value)? } else { value };
             settings
                 .set(name, value)
-                .map_err(|reason| Misuse(format!("PGRST_{} {reason}", name.to_uppercase())))?;
+                .map_err(|reason| Misuse(format!("{} {reason}", variable(name))))?;
         }
         settings
             .verifier()
@@ -159,8 +160,26 @@ impl RestArgs {
     }
 }
 
+/// Says which of PostgREST's variables do nothing here.
+fn name_unknown() {
+    let place = PlaceArgs::augment_args(Command::new("place"));
+    let known = |name: &str| {
+        let setting = name.trim_start_matches(PREFIX).to_lowercase();
+        name.starts_with(APP_SETTINGS)
+            || TABLE.iter().any(|known| known.is_named(&setting))
+            || place
+                .get_arguments()
+                .any(|known| known.get_env().is_some_and(|own| own == name))
+    };
+    for (name, _) in env::vars_os() {
+        if let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX) && !known(name)) {
+            tracing::warn!("{name} does nothing here");
+        }
+    }
+}
+
 fn variable(name: &str) -> String {
-    format!("PGRST_{}", name.to_uppercase())
+    format!("{PREFIX}{}", name.to_uppercase())
 }
 
 /// What is given, or what is in the file that `@` and a path name.
@@ -192,6 +211,7 @@ impl StandIn {
     /// # Errors
     /// When an address is taken or the URL is none. A database that is away is waited for.
     pub async fn run(self) -> anyhow::Result<()> {
+        name_unknown();
         let database = Database::from_url(&self.database_url).map_err(misuse::database_url)?;
         let listeners = listen::bind(&self.place.listen(&self.listen)?, "--listen").await?;
         let admin = listen::bind(&self.place.admin()?, "--admin-server-port").await?;

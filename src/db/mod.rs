@@ -42,6 +42,8 @@ pub struct Database {
     /// The file of certificates that the URL's `sslrootcert` names; sqlx does not give that back either.
     root_certificate: Option<PathBuf>,
     logins: Logins,
+    /// False where sessions change hands between transactions, as behind a pooler.
+    prepares: bool,
 }
 
 /// Which roles there are to log in as.
@@ -76,6 +78,7 @@ impl Database {
             password: password.map(Secret::from),
             root_certificate,
             logins: Logins::Project,
+            prepares: true,
         })
     }
 
@@ -90,6 +93,7 @@ impl Database {
             password: None,
             root_certificate: None,
             logins: Logins::Embedded,
+            prepares: true,
         }
     }
 
@@ -98,6 +102,16 @@ impl Database {
     pub fn as_given(self) -> Self {
         Self {
             logins: Logins::Given,
+            ..self
+        }
+    }
+
+    /// The same database, where no statement stays prepared: a pooler may give each transaction another session.
+    #[must_use]
+    pub fn unprepared(self) -> Self {
+        Self {
+            options: self.options.statement_cache_capacity(0),
+            prepares: false,
             ..self
         }
     }
@@ -132,6 +146,11 @@ impl Database {
             Login::Auth => options.username("supabase_auth_admin"),
             Login::Storage => options.username("supabase_storage_admin"),
         }
+    }
+
+    /// Whether statements may stay prepared from one transaction to the next.
+    pub(crate) fn prepares(&self) -> bool {
+        self.prepares
     }
 
     /// The password the logins share, for clients other than sqlx; none on our own server's private socket.

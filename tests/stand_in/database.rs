@@ -46,6 +46,27 @@ async fn a_lost_database_is_told_of_and_found_again() {
 }
 
 #[tokio::test]
+async fn nothing_stays_prepared_where_it_may_not() {
+    let shop = Shop::new("alone_pooled").await;
+    shop.run(
+        "create function shop.prepared() returns bigint language sql as 'select count(*) from pg_prepared_statements'",
+    )
+    .await;
+    for stays in [true, false] {
+        let alone = shop
+            .serve(Settings {
+                db_pool: 1,
+                db_prepared_statements: stays,
+                ..shop.settings()
+            })
+            .await;
+        assert_eq!(alone.answer("/goods?id=eq.1").await.0, StatusCode::OK);
+        let (_, prepared) = alone.answer("/rpc/prepared").await;
+        assert_eq!(prepared.as_i64() == Some(0), !stays, "{prepared}");
+    }
+}
+
+#[tokio::test]
 async fn what_a_role_brings_along_holds_for_its_requests() {
     let shop = Shop::new("alone_bound").await;
     shop.run(

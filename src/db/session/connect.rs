@@ -35,6 +35,7 @@ pub(super) struct Target {
     user: String,
     password: Option<Secret>,
     database: String,
+    prepares: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -63,13 +64,14 @@ impl Target {
             database: options.get_database().unwrap_or(&user).to_owned(),
             user,
             password: database.password().cloned(),
+            prepares: database.prepares(),
         })
     }
 
     /// Opens a session.
     pub async fn open(&self) -> Result<Session, Failure> {
         let (socket, private) = self.socket().await?;
-        let mut session = Session::new(socket);
+        let mut session = Session::new(socket, self.prepares);
         self.authenticate(&mut session, private).await?;
         Ok(session)
     }

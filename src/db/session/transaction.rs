@@ -68,6 +68,8 @@ pub struct Session {
     /// Role, then SQL, to the number in the statement's name.
     prepared: HashMap<Box<str>, HashMap<Box<str>, u32>>,
     statements: u32,
+    /// Whether statements stay prepared.
+    prepares: bool,
     /// True from the first byte written to the last one read.
     busy: bool,
 }
@@ -82,13 +84,14 @@ impl fmt::Debug for Session {
 }
 
 impl Session {
-    pub(super) fn new(socket: Box<dyn Socket>) -> Self {
+    pub(super) fn new(socket: Box<dyn Socket>, prepares: bool) -> Self {
         Self {
             socket,
             input: BytesMut::with_capacity(16 << 10),
             output: BytesMut::with_capacity(4 << 10),
             prepared: HashMap::new(),
             statements: 0,
+            prepares,
             busy: true,
         }
     }
@@ -151,12 +154,18 @@ impl Session {
         for step in steps {
             let known = self.prepared.get(step.role).and_then(|of_role| of_role.get(step.sql));
             let number = known.copied().unwrap_or(self.statements);
-            let name = format!("s{number}");
+            let name = if self.prepares {
+                format!("s{number}")
+            } else {
+                String::new()
+            };
             if number == self.statements {
                 // In its place behind the settings: only there are role and search_path right.
                 frontend::parse(&name, step.sql, [], &mut self.output)?;
-                parsed.push((step, number));
-                self.statements += 1;
+                if self.prepares {
+                    parsed.push((step, number));
+                    self.statements += 1;
+                }
             }
             let text = |value: &Option<&[u8]>, out: &mut BytesMut| match value {
                 Some(value) => {

@@ -105,12 +105,17 @@ fn routes(app: Arc<App>) -> Router {
 }
 
 fn app(place: Place, settings: Settings) -> anyhow::Result<Arc<App>> {
-    let pool = Pool::new(&place.database, Login::Authenticator, settings.db_pool)?
-        .waiting(settings.db_pool_acquisition_timeout);
+    let database = if settings.db_prepared_statements {
+        place.database
+    } else {
+        place.database.unprepared()
+    };
+    let pool =
+        Pool::new(&database, Login::Authenticator, settings.db_pool)?.waiting(settings.db_pool_acquisition_timeout);
     let current = Current::default();
     let max_body = settings.max_body;
     let watch = Watch {
-        database: place.database,
+        database,
         settings,
         verifier: place.verifier,
         current: current.clone(),

@@ -57,6 +57,8 @@ pub struct Settings {
     pub db_pre_config: Option<Name>,
     /// The channel that tells of changes; none is listened to if there is none.
     pub db_channel: Option<String>,
+    /// Whether statements stay prepared in their sessions.
+    pub db_prepared_statements: bool,
     /// Sessions at most.
     pub db_pool: usize,
     /// How long a request waits for a session.
@@ -162,6 +164,7 @@ impl Settings {
             db_config: true,
             db_pre_config: None,
             db_channel: Some("pgrst".to_owned()),
+            db_prepared_statements: true,
             db_pool: 10,
             db_pool_acquisition_timeout: Duration::from_secs(10),
             jwt_secret: None,

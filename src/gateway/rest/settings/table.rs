@@ -174,6 +174,15 @@ pub const TABLE: &[Setting] = &[
         Ok(())
     })
     .at_start(),
+    Setting::new(
+        "db_prepared_statements",
+        "Whether statements stay prepared; not behind a pooler of transactions",
+        |s, text| {
+            s.db_prepared_statements = switch(text)?;
+            Ok(())
+        },
+    )
+    .at_start(),
     Setting::new("db_pool", "Sessions with the database at most", |s, text| {
         s.db_pool = number(text)?;
         if s.db_pool == 0 {
