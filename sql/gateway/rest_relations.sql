@@ -27,9 +27,17 @@ select json_build_object(
         'domain', case when t.typtype = 'd' then t.oid::int8 end,
         'nullable', not (a.attnotnull or (t.typtype = 'd' and t.typnotnull)),
         'default', case
-          when a.attidentity <> '' then pg_catalog.format(
-            'nextval(%L::regclass)',
-            pg_catalog.pg_get_serial_sequence(pg_catalog.format('%I.%I', n.nspname, c.relname), a.attname)
+          -- By its dependency: pg_get_serial_sequence wants a right on the schema, and the login role has none.
+          when a.attidentity <> '' then (
+            select pg_catalog.format('nextval(%L::regclass)', pg_catalog.format('%I.%I', home.nspname, sequence.relname))
+            from pg_catalog.pg_depend owned
+            join pg_catalog.pg_class sequence on sequence.oid = owned.objid and sequence.relkind = 'S'
+            join pg_catalog.pg_namespace home on home.oid = sequence.relnamespace
+            where owned.classid = 'pg_catalog.pg_class'::regclass
+              and owned.refclassid = 'pg_catalog.pg_class'::regclass
+              and owned.refobjid = a.attrelid
+              and owned.refobjsubid = a.attnum
+              and owned.deptype = 'i'
           )
           when a.attgenerated <> '' then null
           else coalesce(pg_catalog.pg_get_expr(d.adbin, d.adrelid), t.typdefault)
