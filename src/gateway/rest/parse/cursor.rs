@@ -131,14 +131,32 @@ impl<'a> Cursor<'a> {
 
     /// Why it cannot go on here.
     pub fn fail(&self, expecting: &str) -> Box<Error> {
-        let found = match self.peek() {
-            Some(character) => format!("unexpected {:?}", character.to_string()),
+        self.failed(self.peek(), expecting)
+    }
+
+    /// Why it cannot go on here, where a word was tried first: what is found is its first character that is missing.
+    pub fn fail_word(&self, word: &str, expecting: &str) -> Box<Error> {
+        let mut expected = word.chars();
+        let found = self.rest().chars().find(|found| expected.next() != Some(*found));
+        self.failed(found, expecting)
+    }
+
+    /// The character that is found stands in single quotes where the end could have been, else in double quotes.
+    fn failed(&self, found: Option<char>, expecting: &str) -> Box<Error> {
+        let found = match found.map(shown) {
+            Some(found) if expecting.ends_with("end of input") => format!("unexpected '{found}'"),
+            Some(found) => format!("unexpected \"{found}\""),
             None => "unexpected end of input".to_owned(),
         };
-        let column = self.value[..self.at].chars().count() + 1;
+        let column = self.column();
         let shown = &self.value[self.shown_from..];
         let details = format!("{found} expecting {expecting}");
         Box::new(Error::syntax(self.what, shown, column, details))
+    }
+
+    /// How many characters were read, and one.
+    pub fn column(&self) -> usize {
+        self.value[..self.at].chars().count() + 1
     }
 
     /// A double-quoted text; `\` escapes the next character.
@@ -195,6 +213,7 @@ impl<'a> Cursor<'a> {
         Ok(path)
     }
 
+    /// Digits, perhaps with a sign, and nothing else up to the next step.
     fn json_index(&mut self) -> Option<String> {
         let start = self.at;
         self.eat("-");
@@ -215,12 +234,24 @@ impl<'a> Cursor<'a> {
         let start = self.at;
         loop {
             if self.take_while(is_key).is_empty() {
-                return Err(self.fail("any non reserved character different from: .,>()"));
+                return Err(self.no_operand());
             }
             if !(self.rest().starts_with('-') && self.rest()[1..].starts_with(is_key)) {
-                return Ok(self.value[start..self.at].to_owned());
+                return Ok(self.value[start..self.at].trim().to_owned());
             }
             self.bump();
+        }
+    }
+
+    /// Why neither an index nor a key of JSON stands here.
+    fn no_operand(&self) -> Box<Error> {
+        let mut ahead = self.clone();
+        if !ahead.eat("-") {
+            return self.fail("\"-\", digit or any non reserved character different from: .,>()");
+        }
+        match ahead.take_while(|character| character.is_ascii_digit()) {
+            "" => ahead.fail("digit"),
+            _ => ahead.fail("digit, \"->\", \"::\", \".\", \",\" or end of input"),
         }
     }
 
@@ -245,7 +276,19 @@ impl<'a> Cursor<'a> {
     }
 }
 
-fn is_name(character: char) -> bool {
+/// A character as PostgREST's messages show it.
+fn shown(character: char) -> String {
+    match character {
+        '"' | '\\' => format!("\\{character}"),
+        '\t' => "\\t".to_owned(),
+        '\n' => "\\n".to_owned(),
+        ' '..='~' => character.to_string(),
+        _ => format!("\\{}", u32::from(character)),
+    }
+}
+
+/// Whether a name may have this character without quotes.
+pub fn is_name(character: char) -> bool {
     character.is_alphanumeric() || "_ $".contains(character)
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     super::error::Result,
-    cursor::{Cursor, Field},
+    cursor::{Cursor, Field, NAME},
     operation::{Operation, read_operation},
 };
 
@@ -107,29 +107,33 @@ fn read_members(cursor: &mut Cursor<'_>, depth: usize) -> Result<Vec<Condition>>
 
 fn read_condition(cursor: &mut Cursor<'_>, depth: usize) -> Result<Condition> {
     let start = cursor.clone();
+    let no_test = match read_test(cursor) {
+        Ok(test) => return Ok(Condition::Test(test)),
+        Err(error) => error,
+    };
+    *cursor = start.clone();
     let negated = cursor.eat("not.");
-    for (word, any) in [("and", false), ("or", true)] {
-        let before = cursor.clone();
-        if cursor.eat(word) {
-            cursor.spaces();
-            if cursor.rest().starts_with('(') {
-                let members = read_members(cursor, depth + 1)?;
-                return Ok(Condition::Group(Group { negated, any, members }));
-            }
+    let any = match () {
+        () if cursor.eat("and") => false,
+        () if cursor.eat("or") => true,
+        () if negated => return Err(cursor.fail_word("and", "logic operator (and, or)")),
+        () if cursor.name().is_ok() => return Err(no_test),
+        () => {
+            let expecting = "negation operator (not) or logic operator (and, or)";
+            return Err(start.fail(&format!("{NAME}, {expecting}")));
         }
-        *cursor = before;
-    }
-    *cursor = start;
-    let expecting = "field name (* or [a..z0..9_$]), negation operator (not) or logic operator (and, or)";
-    let unexpected = cursor.fail(expecting);
-    let name = cursor.name().map_err(|_| unexpected)?;
-    let path = cursor.json_path()?;
+    };
+    let members = read_members(cursor, depth + 1)?;
+    Ok(Condition::Group(Group { negated, any, members }))
+}
+
+fn read_test(cursor: &mut Cursor<'_>) -> Result<Test> {
+    let field = cursor.field()?;
     if !cursor.eat(".") {
-        return Err(cursor.fail("logic operator (and, or) or delimiter (.)"));
+        return Err(cursor.fail("letter, digit, \"-\", \"->>\", \"->\" or delimiter (.)"));
     }
     let operation = read_operation(cursor, true)?;
-    let field = Field { name, path };
-    Ok(Condition::Test(Test { field, operation }))
+    Ok(Test { field, operation })
 }
 
 #[cfg(test)]
@@ -152,5 +156,13 @@ mod tests {
         let refused = group(false, true, "()").unwrap_err();
         assert!(format!("{refused:?}").contains(r#"logic tree (())\" (line 1, column 4)"#));
         assert!(group(false, false, &"(and".repeat(5_000)).is_err());
+    }
+
+    #[test]
+    fn what_is_no_condition_is_explained_as_what_it_comes_nearest_to() {
+        let details = |value| format!("{:?}", group(false, true, value).unwrap_err());
+        assert!(details("(ord(id.eq.1))").contains("column 6"));
+        assert!(details("(not.xor(id.eq.1))").contains(r#"unexpected \"x\" expecting logic operator (and, or)"#));
+        assert!(details("(id.in.1,2)").contains(r#"unexpected \"1\" expecting \"(\""#));
     }
 }

@@ -1,6 +1,9 @@
 //! Operators and their values, `[not.]op.value`.
 
-use super::{super::error::Result, cursor::Cursor};
+use super::{
+    super::error::{Error, Result},
+    cursor::{Cursor, is_name},
+};
 
 /// An operator with its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,46 +108,38 @@ pub fn looks_like_operation(value: &str) -> bool {
 /// # Errors
 /// PGRST100.
 pub fn read_operation(cursor: &mut Cursor<'_>, nested: bool) -> Result<Operation> {
-    let negated = cursor.eat("not.");
-    let expecting = if negated {
-        "operator (eq, gt, ...)"
-    } else {
-        "\"not\" or operator (eq, gt, ...)"
-    };
     let start = cursor.clone();
-    let word = cursor.take_while(|character| character.is_ascii_alphabetic());
-    let operator = read_operator(cursor, word, nested)?;
-    let Some(operator) = operator else {
-        return Err(start.fail(expecting));
+    let negated = cursor.eat("not.");
+    let operator = match read_operator(cursor, nested)? {
+        Some(operator) => operator,
+        None => return Err(no_operator(cursor, &start, negated)),
     };
     Ok(Operation { negated, operator })
 }
 
-/// The operator of that name; `None` if there is none, or nothing that could follow it.
-fn read_operator(cursor: &mut Cursor<'_>, word: &str, nested: bool) -> Result<Option<Operator>> {
+/// The operator that stands here with its value; `None` if there is none, or nothing that could follow it.
+fn read_operator(cursor: &mut Cursor<'_>, nested: bool) -> Result<Option<Operator>> {
+    let start = cursor.clone();
+    let word = cursor.take_while(|character| character.is_ascii_alphabetic());
     if word == "is" && cursor.eat(".") {
-        let ends = |cursor: &Cursor<'_>| cursor.is_done() || (nested && cursor.rest().starts_with([',', ')', ' ']));
-        for (name, sql) in IS {
-            let mut ahead = cursor.clone();
-            if ahead.eat_ignoring_case(name) && ends(&ahead) {
-                *cursor = ahead;
-                return Ok(Some(Operator::Is(sql)));
-            }
-        }
-        return Err(cursor.fail("isVal: (null, not_null, true, false, unknown)"));
+        return read_is(cursor).map(Some);
     }
     if word == "in" && cursor.eat(".") {
         return Ok(Some(Operator::In(read_list(cursor)?)));
     }
-    if let Some((_, function)) = SEARCHES.into_iter().find(|(name, _)| *name == word) {
-        let mut language = None;
-        if cursor.eat("(") {
-            language = Some(cursor.take_while(|character| character != ')').to_owned());
-            cursor.eat(")");
-        }
-        if !cursor.eat(".") {
-            return Ok(None);
-        }
+    let search = SEARCHES.into_iter().find(|(name, _)| *name == word);
+    let language = search.and_then(|_| read_language(cursor));
+    let known = OPERATORS.into_iter().find(|(name, ..)| *name == word);
+    let quantifier = match known {
+        Some((_, _, true)) if cursor.eat("(any)") => Some(Quantifier::Any),
+        Some((_, _, true)) if cursor.eat("(all)") => Some(Quantifier::All),
+        _ => None,
+    };
+    if !cursor.eat(".") {
+        *cursor = start;
+        return Ok(None);
+    }
+    if let Some((_, function)) = search {
         let value = read_value(cursor, nested);
         return Ok(Some(Operator::Search {
             function,
@@ -152,17 +147,10 @@ fn read_operator(cursor: &mut Cursor<'_>, word: &str, nested: bool) -> Result<Op
             value,
         }));
     }
-    let Some((name, sql, quantifiable)) = OPERATORS.into_iter().find(|(name, ..)| *name == word) else {
+    let Some((name, sql, _)) = known else {
+        *cursor = start;
         return Ok(None);
     };
-    let quantifier = match quantifiable {
-        true if cursor.eat("(any)") => Some(Quantifier::Any),
-        true if cursor.eat("(all)") => Some(Quantifier::All),
-        _ => None,
-    };
-    if !cursor.eat(".") {
-        return Ok(None);
-    }
     let mut value = read_value(cursor, nested);
     if matches!(name, "like" | "ilike") {
         value = value.replace('*', "%");
@@ -173,6 +161,57 @@ fn read_operator(cursor: &mut Cursor<'_>, word: &str, nested: bool) -> Result<Op
         quantifier,
         value,
     }))
+}
+
+/// One of the words that `is` takes, in any letter case. Text behind it is dropped, or what the tree goes on with.
+fn read_is(cursor: &mut Cursor<'_>) -> Result<Operator> {
+    let known = IS.into_iter().find(|(name, _)| cursor.eat_ignoring_case(name));
+    if let Some((_, sql)) = known {
+        return Ok(Operator::Is(sql));
+    }
+    let matching = |name: &str| {
+        let pairs = cursor.rest().chars().zip(name.chars());
+        pairs
+            .take_while(|(found, wanted)| found.eq_ignore_ascii_case(wanted))
+            .count()
+    };
+    for _ in 0..IS.iter().map(|(name, _)| matching(name)).max().unwrap_or_default() {
+        cursor.bump();
+    }
+    Err(cursor.fail("isVal: (null, not_null, true, false, unknown)"))
+}
+
+/// The text search configuration in parentheses, a plain name.
+fn read_language(cursor: &mut Cursor<'_>) -> Option<String> {
+    let mut ahead = cursor.clone();
+    let opened = ahead.eat("(");
+    let name = ahead.take_while(is_name).trim().to_owned();
+    if !opened || name.is_empty() || !ahead.eat(")") {
+        return None;
+    }
+    *cursor = ahead;
+    Some(name)
+}
+
+/// Why no operator stands here: where the longest that begins here ends, or at the beginning.
+fn no_operator(cursor: &Cursor<'_>, start: &Cursor<'_>, negated: bool) -> Box<Error> {
+    let words = OPERATORS.iter().map(|(name, ..)| *name);
+    let words = words.chain(SEARCHES.iter().map(|(name, _)| *name)).chain(["is", "in"]);
+    let longest = words
+        .filter(|word| cursor.rest().starts_with(word))
+        .max_by_key(|word| word.len());
+    let mut ahead = cursor.clone();
+    match longest {
+        None if negated => cursor.fail_word("in", "operator (eq, gt, ...)"),
+        None => start.fail_word("not", "\"not\" or operator (eq, gt, ...)"),
+        Some(word) => {
+            ahead.eat(word);
+            if !matches!(word, "is" | "in") {
+                ahead.eat("(");
+            }
+            ahead.fail("operator (eq, gt, ...)")
+        }
+    }
 }
 
 /// A value: everything outside a logic tree; in one a quoted text, an array, or all up to `,` or `)`.
@@ -273,6 +312,19 @@ mod tests {
     fn is_takes_words_only() {
         assert_eq!(operation("not.is.NULL").unwrap().operator, Operator::Is("null"));
         assert_eq!(operation("is.not_null").unwrap().operator, Operator::Is("not null"));
-        assert!(operation("is.nullx").is_err() && operation("is.null)").is_err());
+        assert_eq!(operation("is.nullx").unwrap().operator, Operator::Is("null"));
+        assert!(operation("is.nil").is_err());
+    }
+
+    #[test]
+    fn what_is_no_operator_is_told_where_it_stops_to_be_one() {
+        let told = |text| format!("{:?}", operation(text).unwrap_err());
+        assert!(told("noop.0").contains(r#"unexpected \"o\" expecting \"not\" or operator"#));
+        assert!(told("noop.0").contains("column 1)"));
+        assert!(told("eq().x").contains("column 4)"));
+        assert!(told("fts().x").contains("column 5)"));
+        assert!(told("is().x").contains("column 3)"));
+        assert!(told("not.x.1").contains("column 5)"));
+        assert!(told("is.not.null").contains("column 7)"));
     }
 }

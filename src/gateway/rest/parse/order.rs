@@ -1,7 +1,7 @@
 //! `order=`.
 
 use super::{
-    super::error::Result,
+    super::error::{Error, Result},
     cursor::{Cursor, Field},
 };
 
@@ -30,46 +30,40 @@ pub fn parse(value: &str) -> Result<Vec<Term>> {
     let mut terms = Vec::new();
     loop {
         cursor.spaces();
-        terms.push(term(&mut cursor)?);
-        cursor.spaces();
-        if cursor.is_done() {
-            return Ok(terms);
-        }
+        let start = cursor.clone();
+        // What fails as an order by a related row is explained as the column it then is.
+        let term = related(&mut cursor).or_else(|_| {
+            cursor = start;
+            let field = cursor.field()?;
+            directed(&mut cursor, None, field)
+        });
+        terms.push(term?);
         if !cursor.eat(",") {
-            return Err(cursor.fail("\",\" or end of input"));
+            return Ok(terms);
         }
     }
 }
 
-fn term(cursor: &mut Cursor<'_>) -> Result<Term> {
-    let mut field = cursor.field()?;
-    let mut relation = None;
-    if field.path.is_empty() && cursor.eat("(") {
-        relation = Some(field.name);
-        field = cursor.field()?;
-        if !cursor.eat(")") {
-            return Err(cursor.fail("\")\""));
-        }
+/// `relation(column)` and what follows.
+fn related(cursor: &mut Cursor<'_>) -> Result<Term> {
+    let relation = cursor.name()?;
+    if !cursor.eat("(") {
+        return Err(cursor.fail("\"(\""));
     }
-    let (mut direction, mut nulls) = (None, None);
-    while cursor.eat(".") {
-        let word = |cursor: &mut Cursor<'_>, words: [(&'static str, &'static str); 2]| {
-            let found = words.into_iter().find(|(word, _)| cursor.eat(word));
-            found.map(|(_, sql)| sql)
-        };
-        let start = cursor.clone();
-        if direction.is_none() && nulls.is_none() {
-            direction = word(cursor, DIRECTIONS);
-            if direction.is_some() {
-                continue;
-            }
-        }
-        let found = if nulls.is_none() { word(cursor, NULLS) } else { None };
-        match found {
-            Some(found) => nulls = Some(found),
-            None if direction.is_some() => return Err(start.fail("\"nullsfirst\" or \"nullslast\"")),
-            None => return Err(start.fail("\"asc\", \"desc\", \"nullsfirst\" or \"nullslast\"")),
-        }
+    let field = cursor.field()?;
+    if !cursor.eat(")") {
+        return Err(cursor.fail("\")\""));
+    }
+    directed(cursor, Some(relation), field)
+}
+
+/// The direction of a column's order, the place of nulls, and the term's end.
+fn directed(cursor: &mut Cursor<'_>, relation: Option<String>, field: Field) -> Result<Term> {
+    let direction = word(cursor, DIRECTIONS);
+    let nulls = word(cursor, NULLS);
+    cursor.spaces();
+    if !(cursor.is_done() || cursor.rest().starts_with(',')) {
+        return Err(no_end(cursor, direction.is_some(), nulls.is_some()));
     }
     Ok(Term {
         relation,
@@ -77,6 +71,31 @@ fn term(cursor: &mut Cursor<'_>) -> Result<Term> {
         direction,
         nulls,
     })
+}
+
+/// A dot and one of these words; nothing is read if there is none.
+fn word(cursor: &mut Cursor<'_>, words: [(&str, &'static str); 2]) -> Option<&'static str> {
+    let mut ahead = cursor.clone();
+    if !ahead.eat(".") {
+        return None;
+    }
+    let (_, sql) = words.into_iter().find(|(word, _)| ahead.eat(word))?;
+    *cursor = ahead;
+    Some(sql)
+}
+
+/// Why a term does not end here.
+fn no_end(cursor: &Cursor<'_>, directed: bool, placed: bool) -> Box<Error> {
+    let mut ahead = cursor.clone();
+    match (directed, placed) {
+        (_, true) => cursor.fail("\",\" or end of input"),
+        (true, false) if ahead.eat(".") => ahead.fail_word("nullsfirst", "\"nullsfirst\" or \"nullslast\""),
+        (true, false) => cursor.fail("delimiter (.), \",\" or end of input"),
+        (false, false) if ahead.eat(".") => {
+            ahead.fail_word("asc", "\"asc\", \"desc\", \"nullsfirst\" or \"nullslast\"")
+        }
+        (false, false) => cursor.fail("letter, digit, \"-\", \"->>\", \"->\", delimiter (.), \",\" or end of input"),
+    }
 }
 
 #[cfg(test)]

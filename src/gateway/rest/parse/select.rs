@@ -2,7 +2,7 @@
 
 use super::{
     super::error::Result,
-    cursor::{Cursor, Field},
+    cursor::{Cursor, Field, is_name},
 };
 
 /// One entry of a select list.
@@ -113,6 +113,7 @@ impl Parser<'_> {
             };
         }
         if self.cursor.eat("*") {
+            self.end("")?;
             return Ok(Item::Star);
         }
         let alias = self.alias();
@@ -143,22 +144,23 @@ impl Parser<'_> {
             return Ok(None);
         };
         let (mut hint, mut join) = (None, None);
-        while self.cursor.eat("!") {
-            if self.cursor.eat("inner") {
-                join = Some(Join::Inner);
-            } else if self.cursor.eat("left") {
-                join = Some(Join::Left);
+        for _ in 0..2 {
+            if !self.cursor.eat("!") {
+                break;
+            }
+            if self.cursor.eat("left") {
+                join = join.or(Some(Join::Left));
+            } else if self.cursor.eat("inner") {
+                join = join.or(Some(Join::Inner));
+            } else if let Ok(name) = self.cursor.name() {
+                hint = hint.or(Some(name));
             } else {
-                hint = Some(self.cursor.name()?);
+                return Ok(None);
             }
         }
-        let named = hint.is_some() || join.is_some();
-        if !self.cursor.rest().starts_with('(') || (target == "count" && !named) {
-            return if named {
-                Err(self.cursor.fail("\"!\" or \"(\""))
-            } else {
-                Ok(None)
-            };
+        // `count(` is an aggregate, whatever relations are called.
+        if !self.cursor.rest().starts_with('(') || target == "count" {
+            return Ok(None);
         }
         self.cursor.bump();
         self.depth += 1;
@@ -200,6 +202,7 @@ impl Parser<'_> {
     fn column(&mut self, alias: Option<String>) -> Result<Column> {
         if self.cursor.eat("count()") {
             let cast = self.cast()?;
+            self.end("")?;
             return Ok(Column {
                 alias,
                 field: None,
@@ -217,6 +220,7 @@ impl Parser<'_> {
         } else {
             None
         };
+        self.end("letter, digit, \"-\", \"->>\", \"->\", \"::\", \".\", ")?;
         Ok(Column {
             alias,
             field: Some(field),
@@ -225,9 +229,21 @@ impl Parser<'_> {
         })
     }
 
+    /// Makes sure that an item ends here; what stands behind a closing parenthesis too many is dropped.
+    fn end(&mut self, before: &str) -> Result<()> {
+        self.cursor.spaces();
+        if self.cursor.is_done() || self.cursor.rest().starts_with([',', ')']) {
+            return Ok(());
+        }
+        Err(self.cursor.fail(&format!("{before}\")\", \",\" or end of input")))
+    }
+
     fn aggregate(&mut self) -> Result<Aggregate> {
         let function = FUNCTIONS.into_iter().find(|function| self.cursor.eat(function));
-        let function = function.ok_or_else(|| self.cursor.fail("\"sum\", \"avg\", \"count\", \"max\" or \"min\""))?;
+        let function = function.ok_or_else(|| {
+            self.cursor
+                .fail_word("sum", "\"sum\", \"avg\", \"count\", \"max\" or \"min\"")
+        })?;
         if !self.cursor.eat("()") {
             return Err(self.cursor.fail("\"()\""));
         }
@@ -240,12 +256,9 @@ impl Parser<'_> {
         if !self.cursor.eat("::") {
             return Ok(None);
         }
-        let name = self
-            .cursor
-            .take_while(|character| character.is_alphanumeric() || "_$ ".contains(character))
-            .trim();
+        let name = self.cursor.take_while(is_name).trim();
         if name.is_empty() {
-            return Err(self.cursor.fail("letter, digit, \"_\", \"$\" or \" \""));
+            return Err(self.cursor.fail("letter or digit"));
         }
         Ok(Some(name.to_owned()))
     }
@@ -308,6 +321,16 @@ mod tests {
     fn a_cast_cannot_carry_sql() {
         assert_eq!(column("a::int)--").cast.as_deref(), Some("int"));
         assert!(parse("a::").is_err());
+    }
+
+    #[test]
+    fn an_item_ends_where_it_ends() {
+        let told = |text| format!("{:?}", parse(text).unwrap_err());
+        assert!(
+            told("name!hint").contains("column 5)") && told("name!hint").contains("unexpected '!' expecting letter")
+        );
+        assert!(told("*!hint").contains(r#"unexpected '!' expecting \")\", \",\" or end of input"#));
+        assert!(parse("a(id)x").is_ok());
     }
 
     #[test]
