@@ -178,7 +178,8 @@ fn range_status(first: i64, rows: i64, total: Option<i64>) -> Result<StatusCode>
     match total {
         Some(total) if first > total => {
             let details = format!("An offset of {first} was requested, but there are only {total} rows.");
-            Err(Error::range(details).into())
+            let range = content_range(first, 0, Some(total));
+            Err(Error::range(details).header(header::CONTENT_RANGE, &range).into())
         }
         Some(total) if rows < total => Ok(StatusCode::PARTIAL_CONTENT),
         _ => Ok(StatusCode::OK),
@@ -311,7 +312,8 @@ mod tests {
         assert_eq!(range_status(0, 2, Some(3)).unwrap(), StatusCode::PARTIAL_CONTENT);
         assert_eq!(range_status(5, 0, Some(5)).unwrap(), StatusCode::PARTIAL_CONTENT);
         assert_eq!(range_status(9, 0, None).unwrap(), StatusCode::OK);
-        assert!(range_status(6, 0, Some(5)).is_err());
+        let behind = range_status(6, 0, Some(5)).unwrap_err();
+        assert_eq!(behind.headers[header::CONTENT_RANGE], "*/5");
     }
 
     #[test]

@@ -58,7 +58,44 @@ pub enum Cardinality {
     OneToOne,
 }
 
+/// What relationships are sorted by: clients are told of several in this order.
+type Order<'a> = (
+    &'a Name,
+    bool,
+    u8,
+    Option<&'a Name>,
+    [&'a str; 2],
+    &'a [(String, String)],
+);
+
 impl Relationship {
+    fn order(&self) -> Order<'_> {
+        let (target, to_self) = (&self.target, self.to_self);
+        match &self.link {
+            Link::Key {
+                constraint,
+                cardinality,
+                columns,
+            } => {
+                let rank = match cardinality {
+                    Cardinality::OneToMany => 0,
+                    Cardinality::ManyToOne => 1,
+                    Cardinality::OneToOne => 2,
+                };
+                (target, to_self, rank, None, [constraint, ""], columns)
+            }
+            Link::Junction {
+                relation,
+                to_origin,
+                to_target,
+            } => {
+                let constraints = [to_origin.0.as_str(), to_target.0.as_str()];
+                (target, to_self, 3, Some(relation), constraints, &to_origin.1)
+            }
+            Link::Function { function, .. } => (target, to_self, 4, Some(function), [""; 2], &[]),
+        }
+    }
+
     /// Whether there is one row at most for each row of the origin.
     pub fn is_to_one(&self) -> bool {
         match &self.link {
@@ -210,6 +247,9 @@ pub(super) fn derive(
         }
     }
     add_functions(&mut found, routines, &names, &relations);
+    for related in found.values_mut() {
+        related.sort_by(|one, other| one.order().cmp(&other.order()));
+    }
 
     for relation in &mut relations {
         relation.key = keys.remove(&relation.oid).unwrap_or_default();

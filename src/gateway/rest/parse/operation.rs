@@ -110,9 +110,8 @@ pub fn looks_like_operation(value: &str) -> bool {
 pub fn read_operation(cursor: &mut Cursor<'_>, nested: bool) -> Result<Operation> {
     let start = cursor.clone();
     let negated = cursor.eat("not.");
-    let operator = match read_operator(cursor, nested)? {
-        Some(operator) => operator,
-        None => return Err(no_operator(cursor, &start, negated)),
+    let Some(operator) = read_operator(cursor, nested)? else {
+        return Err(no_operator(cursor, &start, negated));
     };
     Ok(Operation { negated, operator })
 }

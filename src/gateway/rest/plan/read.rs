@@ -130,6 +130,7 @@ impl<'c> Planner<'c> {
             root.at(path).window = Bounds::Window(*window);
         }
         self.finish(&mut root, &name.name)?;
+        self.check_aggregates(&root)?;
         Ok(root)
     }
 
@@ -212,24 +213,31 @@ impl<'c> Planner<'c> {
                 return Err(Error::bad("PGRST118", message).details(details).into());
             }
         }
-        let aggregates = node.aggregates().next().is_some();
-        if aggregates && !self.settings.db_aggregates_enabled {
-            return Err(Error::bad("PGRST123", "Use of aggregate functions is not allowed").into());
-        }
         let cap = self.cap();
         for child in &mut node.embeds {
-            if child.spread && !child.to_one && child.node.has_aggregates() {
-                let details = "Aggregates are not implemented for one-to-many or many-to-many spreads.";
-                return Err(Error::bad("PGRST127", "Feature not implemented")
-                    .details(details)
-                    .into());
-            }
             if let (Bounds::Window(window), Some(cap)) = (&mut child.node.window, cap) {
                 let cap = i64::from(cap);
                 window.limit = Some(window.limit.map_or(cap, |limit| limit.min(cap)));
             }
             let target = child.target.clone();
             self.finish(&mut child.node, &target)?;
+        }
+        Ok(())
+    }
+
+    /// Makes sure that aggregates are allowed at all, and stand where they can be computed.
+    fn check_aggregates(&self, node: &Node<'c>) -> Result<()> {
+        if node.aggregates().next().is_some() && !self.settings.db_aggregates_enabled {
+            return Err(Error::bad("PGRST123", "Use of aggregate functions is not allowed").into());
+        }
+        for child in &node.embeds {
+            self.check_aggregates(&child.node)?;
+            if child.spread && !child.to_one && child.node.has_aggregates() {
+                let details = "Aggregates are not implemented for one-to-many or many-to-many spreads.";
+                return Err(Error::bad("PGRST127", "Feature not implemented")
+                    .details(details)
+                    .into());
+            }
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use super::{
         },
         plan::read::{Child, Node},
     },
-    Sql, array, read,
+    Sql, array, embed, read,
 };
 
 /// How a test whether an embed has rows is written.
@@ -63,8 +63,7 @@ fn embed_test<'n, 'c>(node: &'n Node<'c>, test: &Test) -> Option<(&'n Child<'c>,
 
 fn has_rows(sql: &mut Sql, catalog: &Catalog, node: &Node<'_>, child: &Child<'_>, present: bool, embeds: Embeds) {
     if embeds == Embeds::Joined {
-        sql.column(&child.joined, read::PRESENT);
-        sql.push(if present { " is not null" } else { " is null" });
+        embed::presence(sql, child, present);
     } else {
         sql.push(if present { "exists (" } else { "not exists (" });
         read::existence(sql, catalog, node, child);

@@ -7,6 +7,7 @@
 //! because expressions to group by must be the same text twice.
 //!
 //! - [`read`] selects rows of a [`Node`](super::plan::read::Node)
+//! - [`embed`] joins what is embedded to them
 //! - [`keys`] names what a row has
 //! - [`condition`] writes filters
 //! - [`write`] and [`call`] write the source of rows for the other methods
@@ -20,6 +21,7 @@ use super::catalog::Name;
 pub mod answer;
 pub mod call;
 pub mod condition;
+mod embed;
 mod keys;
 pub mod read;
 pub mod settings;

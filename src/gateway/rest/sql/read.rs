@@ -2,23 +2,15 @@
 
 use super::{
     super::{
-        catalog::{Catalog, Column as CatalogColumn, Link, Name},
+        catalog::{Catalog, Column as CatalogColumn, Name},
         parse::{order::Term, select::Column},
-        plan::read::{Bounds, Child, Node, Output, Source},
+        plan::read::{Bounds, Child, Node, Output},
     },
-    RESULT, Sql,
+    Sql,
     condition::{self, Embeds},
+    embed::{self, Parent},
     keys::{key, keys, spread_keys},
 };
-
-/// The column of a joined embed that is not null where there are rows.
-pub const PRESENT: &str = "pgrst_present";
-
-/// The column of a joined embed that is its JSON.
-const VALUE: &str = "pgrst_value";
-
-/// The rows of an embed before they become JSON.
-const ROWS: &str = "pgrst_rows";
 
 /// Selects a level's rows.
 pub fn rows(sql: &mut Sql, catalog: &Catalog, node: &Node<'_>) {
@@ -30,7 +22,7 @@ pub fn rows(sql: &mut Sql, catalog: &Catalog, node: &Node<'_>) {
 pub fn counted(sql: &mut Sql, catalog: &Catalog, node: &Node<'_>) {
     sql.push("select 1");
     let reader = Reader { catalog };
-    reader.from(sql, node, None);
+    embed::from(sql, node, None);
     reader.filter(sql, node, None, Embeds::Exists);
 }
 
@@ -38,19 +30,17 @@ pub fn counted(sql: &mut Sql, catalog: &Catalog, node: &Node<'_>) {
 pub fn existence(sql: &mut Sql, catalog: &Catalog, parent: &Node<'_>, child: &Child<'_>) {
     let reader = Reader { catalog };
     sql.push("select 1");
-    reader.from(sql, &child.node, Some((parent, child)));
+    embed::from(sql, &child.node, Some((parent, child)));
     reader.filter(sql, &child.node, Some((parent, child)), Embeds::Exists);
 }
 
-type Parent<'p, 'c> = Option<(&'p Node<'c>, &'p Child<'c>)>;
-
-struct Reader<'a> {
+pub(super) struct Reader<'a> {
     catalog: &'a Catalog,
 }
 
 impl Reader<'_> {
     /// `lifted`: aggregates are computed by the level these rows are spread into.
-    fn rows(&self, sql: &mut Sql, node: &Node<'_>, parent: Parent<'_, '_>, lifted: bool) {
+    pub(super) fn rows(&self, sql: &mut Sql, node: &Node<'_>, parent: Parent<'_, '_>, lifted: bool) {
         let grouped = node.has_aggregates() && !lifted;
         sql.push("select ");
         let mut separator = "";
@@ -66,20 +56,24 @@ impl Reader<'_> {
                         Some(column) => aggregated(sql, column, |sql| {
                             sql.column(&child.joined, &key);
                         }),
-                        None => self.spread_value(sql, child, &key),
+                        None => embed::spread(sql, child, &key),
                     }
                     sql.push(" as ").name(&key);
                 }
             } else if !child.node.is_empty() {
                 sql.push(separator);
                 separator = ", ";
-                self.embedded_value(sql, child);
+                embed::value(sql, child);
                 sql.push(" as ").name(&child.key);
             }
         }
-        self.from(sql, node, parent);
+        if separator.is_empty() && parent.is_some() {
+            // Nothing is taken, but that there is a row may matter.
+            sql.push("1");
+        }
+        embed::from(sql, node, parent);
         for child in &node.embeds {
-            self.join(sql, node, child);
+            embed::join(sql, self, node, child);
         }
         self.filter(sql, node, parent, Embeds::Joined);
         if grouped {
@@ -136,15 +130,15 @@ impl Reader<'_> {
             return;
         };
         let known = node.relation.and_then(|relation| relation.column(&field.name));
-        if let Some(cast) = &column.cast {
+        if column.cast.is_some() {
             sql.push("cast(");
-            condition::field(sql, &node.alias, known, field);
-            sql.push(" as ").push(cast).push(")");
-            return;
         }
         match known.filter(|_| field.path.is_empty() && column.aggregate.is_none()) {
             Some(known) => self.known_column(sql, node, known),
             None => condition::field(sql, &node.alias, known, field),
+        }
+        if let Some(cast) = &column.cast {
+            sql.push(" as ").push(cast).push(")");
         }
     }
 
@@ -164,55 +158,10 @@ impl Reader<'_> {
         self.catalog.representation(column)?.format.as_ref()
     }
 
-    fn embedded_value(&self, sql: &mut Sql, child: &Child<'_>) {
-        if child.to_one {
-            sql.column(&child.joined, VALUE);
-        } else {
-            sql.push("coalesce(").column(&child.joined, VALUE).push(", '[]')");
-        }
-    }
-
-    fn spread_value(&self, sql: &mut Sql, child: &Child<'_>, key: &str) {
-        if child.to_one {
-            sql.column(&child.joined, key);
-        } else {
-            sql.push("coalesce(").column(&child.joined, key).push(", '[]')");
-        }
-    }
-
-    fn from(&self, sql: &mut Sql, node: &Node<'_>, parent: Parent<'_, '_>) {
-        sql.push(" from ");
-        match (&node.source, parent.map(|(parent, child)| (parent, child.link))) {
-            (_, Some((parent, Link::Function { function, .. }))) => {
-                sql.qualified(function).push("(").name(&parent.alias);
-                if let Some(relation) = parent.relation {
-                    // A write's result has rows of no type; a table's row already has this one.
-                    sql.push("::").qualified(&relation.qualified());
-                }
-                sql.push(")");
-            }
-            (Source::Relation(name), _) => {
-                sql.qualified(name);
-            }
-            (Source::Result, _) => {
-                sql.name(RESULT);
-            }
-        }
-        sql.push(" as ").name(&node.alias);
-        if let Some((_, child)) = parent
-            && let Link::Junction { relation, .. } = child.link
-        {
-            sql.push(", ")
-                .qualified(relation)
-                .push(" as ")
-                .name(&junction_alias(child));
-        }
-    }
-
     fn filter(&self, sql: &mut Sql, node: &Node<'_>, parent: Parent<'_, '_>, embeds: Embeds) {
         sql.push(" where ");
         if let Some((parent, child)) = parent
-            && link(sql, parent, child)
+            && embed::link(sql, parent, child)
         {
             sql.push(" and ");
         }
@@ -223,61 +172,6 @@ impl Reader<'_> {
                 existence(sql, self.catalog, node, child);
                 sql.push(")");
             }
-        }
-    }
-
-    fn join(&self, sql: &mut Sql, node: &Node<'_>, child: &Child<'_>) {
-        sql.push(if child.inner {
-            " join lateral ("
-        } else {
-            " left join lateral ("
-        });
-        let parent = Some((node, child));
-        if child.spread && child.to_one {
-            sql.push("select true as ")
-                .name(PRESENT)
-                .push(", ")
-                .name(ROWS)
-                .push(".* from (");
-            self.rows(sql, &child.node, parent, true);
-        } else if child.spread {
-            sql.push("select case when pg_catalog.count(*) > 0 then true end as ")
-                .name(PRESENT);
-            for key in keys(&child.node) {
-                sql.push(", pg_catalog.json_agg(")
-                    .column(ROWS, &key)
-                    .push(")::jsonb as ")
-                    .name(&key);
-            }
-            sql.push(" from (");
-            self.rows(sql, &child.node, parent, false);
-        } else if child.to_one {
-            sql.push("select true as ").name(PRESENT);
-            sql.push(", pg_catalog.row_to_json(")
-                .name(ROWS)
-                .push(".*)::jsonb as ")
-                .name(VALUE);
-            sql.push(" from (");
-            self.rows(sql, &child.node, parent, false);
-        } else {
-            sql.push("select case when pg_catalog.count(*) > 0 then true end as ")
-                .name(PRESENT);
-            sql.push(", pg_catalog.json_agg(")
-                .name(ROWS)
-                .push(".*)::jsonb as ")
-                .name(VALUE);
-            sql.push(" from (");
-            self.rows(sql, &child.node, parent, false);
-        }
-        sql.push(") as ")
-            .name(ROWS)
-            .push(") as ")
-            .name(&child.joined)
-            .push(" on ");
-        if child.inner {
-            sql.column(&child.joined, PRESENT);
-        } else {
-            sql.push("true");
         }
     }
 
@@ -312,7 +206,8 @@ impl Reader<'_> {
                     separator = ", ";
                 }
             } else if !child.node.is_empty() {
-                sql.push(separator).column(&child.joined, VALUE);
+                sql.push(separator);
+                embed::value(sql, child);
                 separator = ", ";
             }
         }
@@ -347,7 +242,7 @@ impl Reader<'_> {
             Some(child) => {
                 sql.push("(select ");
                 condition::field(sql, &child.node.alias, column(&child.node).as_ref(), &term.field);
-                self.from(sql, &child.node, Some((node, child)));
+                embed::from(sql, &child.node, Some((node, child)));
                 self.filter(sql, &child.node, Some((node, child)), Embeds::Exists);
                 sql.push(" limit 1)");
             }
@@ -383,30 +278,4 @@ fn bounds(sql: &mut Sql, node: &Node<'_>) {
     if let Some(offset) = offset {
         sql.push(" offset ").value(offset.to_string());
     }
-}
-
-fn junction_alias(child: &Child<'_>) -> String {
-    format!("x_{}", child.joined)
-}
-
-/// Adds the condition under which an embed's row is a parent's; false if the row's source says it already.
-fn link(sql: &mut Sql, parent: &Node<'_>, child: &Child<'_>) -> bool {
-    let equal = |sql: &mut Sql, (left, right): (&str, &str), columns: &[(String, String)]| {
-        sql.list(columns, " and ", |sql, (own, theirs)| {
-            sql.column(left, own).push(" = ").column(right, theirs);
-        });
-    };
-    match child.link {
-        Link::Function { .. } => return false,
-        Link::Key { columns, .. } => equal(sql, (&parent.alias, &child.node.alias), columns),
-        Link::Junction {
-            to_origin, to_target, ..
-        } => {
-            let junction = junction_alias(child);
-            equal(sql, (&parent.alias, &junction), &to_origin.1);
-            sql.push(" and ");
-            equal(sql, (&junction, &child.node.alias), &to_target.1);
-        }
-    }
-    true
 }
