@@ -80,6 +80,12 @@ async fn the_role_is_where_the_settings_say_and_refusals_say_why() {
             "Expected 3 parts in JWT; got 2",
             Value::Null,
         ),
+        (
+            String::new(),
+            "PGRST301",
+            "Empty JWT is sent in Authorization header",
+            Value::Null,
+        ),
         (not_claims, "PGRST303", "Parsing claims failed", Value::Null),
         (
             token(&json!({ "exp": 1 }), SECRET, None),
