@@ -142,6 +142,9 @@ impl Relationship {
 /// A relation's columns as another relation shows them: the number below → its names above.
 type Shown<'a> = (&'a Relation, HashMap<i16, Vec<&'a str>>);
 
+/// The columns of one table's key as a view shows them, behind the place of the first.
+type KeyPart<'a> = (Option<usize>, Vec<&'a str>);
+
 /// More ways than this to show one key through views are not followed.
 const MAX_COMBINATIONS: usize = 32;
 
@@ -163,20 +166,30 @@ pub(super) fn derive(
         all.iter().filter(move |(relation, _)| is_exposed(relation))
     };
 
-    let mut keys: HashMap<i64, Vec<String>> = HashMap::new();
     let mut references: HashMap<i64, BTreeMap<String, (String, String)>> = HashMap::new();
     let unique: HashSet<(i64, Vec<i16>)> = constraints
         .iter()
         .filter(|constraint| constraint.kind != 'f')
         .map(|constraint| (constraint.relation, sorted(&constraint.columns)))
         .collect();
+    // A view over several tables has the keys of all of them, in the order in which it shows them.
+    let mut parts: HashMap<i64, Vec<KeyPart<'_>>> = HashMap::new();
     for key in constraints.iter().filter(|constraint| constraint.kind == 'p') {
         for (relation, columns) in shown(key.relation) {
             if let Some(names) = combinations(columns, &key.columns).into_iter().next() {
-                keys.entry(relation.oid)
-                    .or_insert(names.into_iter().map(str::to_owned).collect());
+                let place = relation
+                    .columns
+                    .iter()
+                    .position(|column| Some(&column.name.as_str()) == names.first());
+                parts.entry(relation.oid).or_default().push((place, names));
             }
         }
+    }
+    let mut keys: HashMap<i64, Vec<String>> = HashMap::new();
+    for (relation, mut parts) in parts {
+        parts.sort();
+        let names = parts.into_iter().flat_map(|(_, names)| names);
+        keys.insert(relation, names.map(str::to_owned).collect());
     }
 
     let mut found: HashMap<Name, Vec<Relationship>> = HashMap::new();
