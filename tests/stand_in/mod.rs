@@ -18,6 +18,7 @@ use crate::support::{cluster::TestDatabase, until};
 mod command;
 mod database;
 mod tokens;
+mod writes;
 
 /// A database with a schema `shop`, a role `<name>` that logs in and one `<name>_guest` that it becomes.
 struct Shop {

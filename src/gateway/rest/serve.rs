@@ -46,6 +46,10 @@ pub struct App {
 
 /// Answers a request.
 pub async fn answer(State(app): State<Arc<App>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    // All of it, before anything can be wrong: a client that is still sending when it is refused would find its
+    // connection closed instead of the answer.
+    let body = read_body(body, app.max_body).await;
     let Some(snapshot) = app.current.get() else {
         return Error::no_catalog().into_response();
     };
@@ -54,10 +58,10 @@ pub async fn answer(State(app): State<Arc<App>>, request: Request) -> Response {
     let trace = settings.server_trace_header.as_ref();
     let traced = trace.and_then(|name| {
         let name = header::HeaderName::try_from(name).ok()?;
-        let value = request.headers().get(&name)?.clone();
+        let value = parts.headers.get(&name)?.clone();
         Some((name, value))
     });
-    let mut response = match respond(&app, &snapshot, &laps, request).await {
+    let mut response = match respond(&app, &snapshot, &laps, &parts, body).await {
         Ok(response) => {
             laps.end("response");
             response
@@ -77,18 +81,14 @@ pub async fn answer(State(app): State<Arc<App>>, request: Request) -> Response {
     response
 }
 
-async fn respond(app: &App, snapshot: &Snapshot, laps: &Laps, request: Request) -> Result<Response> {
-    let (parts, body) = request.into_parts();
+async fn respond(app: &App, snapshot: &Snapshot, laps: &Laps, parts: &Parts, body: Result<Bytes>) -> Result<Response> {
     let identity = Identity::of(&parts.headers, snapshot.verifier.as_deref(), &snapshot.settings);
     laps.end("jwt");
     let identity = identity?;
     let resource = path::parse(parts.uri.path())?;
-    let schema = schema(&parts, snapshot)?;
+    let schema = schema(parts, snapshot)?;
     check_method(&parts.method, &resource)?;
-    let body = match parts.method {
-        Method::POST | Method::PATCH | Method::PUT => read_body(body, app.max_body).await?,
-        _ => Bytes::new(),
-    };
+    let body = body?;
     let incoming = Incoming {
         app,
         laps,
@@ -96,9 +96,9 @@ async fn respond(app: &App, snapshot: &Snapshot, laps: &Laps, request: Request) 
         settings: &snapshot.settings,
         identity: Arc::new(identity),
         prefer: Prefer::parse(&parts.headers),
-        profile: profile(&parts, snapshot, &schema),
+        profile: profile(parts, snapshot, &schema),
         schema,
-        parts: &parts,
+        parts,
         body,
     };
     laps.end("parse");
