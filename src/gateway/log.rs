@@ -1,6 +1,6 @@
 //! One line for each request: what was asked of which service, how it went, how long it took.
 
-use std::{any::Any, time::Instant};
+use std::{any::Any, panic::AssertUnwindSafe, time::Instant};
 
 use axum::{
     Json,
@@ -9,6 +9,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
+use futures_util::FutureExt;
 use serde_json::json;
 
 /// How much of a path is logged: a service, its version and what was addressed in it, no ids and no names of files.
@@ -19,7 +20,8 @@ pub async fn request(request: Request, next: Next) -> Response {
     let method = request.method().clone();
     let path = start_of(request.uri().path());
     let begin = Instant::now();
-    let response = next.run(request).await;
+    let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
+    let response = answer.await.unwrap_or_else(panicked);
     let status = response.status().as_u16();
     let duration_ms = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
     if response.status().is_server_error() {

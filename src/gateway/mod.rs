@@ -24,10 +24,7 @@ use axum::{
 };
 use serde_json::{Map, Value, json};
 use tower::ServiceExt;
-use tower_http::{
-    catch_panic::CatchPanicLayer,
-    cors::{AllowHeaders, Any, CorsLayer},
-};
+use tower_http::cors::{AllowHeaders, Any, CorsLayer};
 
 use crate::{db::Database, health::Health, shutdown::Shutdown};
 use keys::Keys;
@@ -90,9 +87,8 @@ pub async fn router(context: Context, services: Services) -> anyhow::Result<Rout
         api = api.nest("/realtime/v1", realtime::router(context.clone(), settings).await?);
     }
     let api = api
-        .layer(middleware::from_fn_with_state(Arc::clone(&context.keys), authorize))
-        .layer(CatchPanicLayer::custom(log::panicked))
-        .layer(middleware::from_fn(log::request))
+        // One layer for all that every request meets: each copies the ones below it for every request.
+        .layer(middleware::from_fn_with_state(Arc::clone(&context.keys), enter))
         .route("/health", get(health).with_state(context.health))
         .merge(metrics::router(&context.database, context.keys))
         .fallback(no_route);
@@ -115,11 +111,11 @@ async fn pass_options(State(plain): State<Router>, request: Request, next: Next)
 
 /// Turns the request's API key into the token it stands for, as Supabase's gateway does: behind it services
 /// look at `Authorization` alone.
-async fn authorize(State(keys): State<Arc<Keys>>, mut request: Request, next: Next) -> Response {
+async fn enter(State(keys): State<Arc<Keys>>, mut request: Request, next: Next) -> Response {
     if let Some(authorization) = keys.authorization(request.headers()) {
         request.headers_mut().insert(header::AUTHORIZATION, authorization);
     }
-    next.run(request).await
+    log::request(request, next).await
 }
 
 async fn health(State(health): State<Health>) -> Response {

@@ -9,6 +9,7 @@ use switchboard::db::{
 };
 use tokio::{task::JoinSet, time::timeout};
 
+use super::random;
 use crate::support::{cluster::TestDatabase, until};
 
 const SETTINGS: &str = "select set_config('role', $1, true), set_config('request.jwt.claims', $2, true)";
@@ -16,14 +17,6 @@ const SETTINGS: &str = "select set_config('role', $1, true), set_config('request
 const WHO: &str = "select current_user, current_setting('request.jwt.claims', true), $1, repeat($1, 3000)
                    from generate_series(1, 20)";
 const BARE: &str = "select current_user, current_setting('request.jwt.claims', true)";
-
-/// Numbers that differ from round to round and are the same in every run.
-fn random(seed: &mut u64) -> u64 {
-    *seed = seed
-        .wrapping_mul(6_364_136_223_846_793_005)
-        .wrapping_add(1_442_695_040_888_963_407);
-    *seed >> 33
-}
 
 async fn asks(pool: &Pool, role: &str, tag: &str) -> Result<(), Failure> {
     let own = [Some(role.as_bytes()), Some(tag.as_bytes())];

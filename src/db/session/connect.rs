@@ -76,6 +76,18 @@ impl Target {
         Ok(session)
     }
 
+    /// Asks the server to cancel what a session's process is doing. When this returns, the process has been told.
+    pub async fn cancel(&self, (process, secret): (i32, i32)) -> io::Result<()> {
+        let (mut socket, _) = self.socket().await?;
+        let mut request = BytesMut::new();
+        frontend::cancel_request(process, secret, &mut request);
+        socket.write_all(&request).await?;
+        socket.flush().await?;
+        // It says nothing; it closes the connection when it has sent the signal.
+        let _ = socket.read_u8().await;
+        Ok(())
+    }
+
     /// The socket, and whether nobody else can read it.
     async fn socket(&self) -> io::Result<(Box<dyn Socket>, bool)> {
         match &self.address {
@@ -142,10 +154,8 @@ impl Target {
                 Message::AuthenticationCleartextPassword if private => {
                     frontend::password_message(password()?.as_bytes(), &mut session.output)?;
                 }
-                Message::AuthenticationOk
-                | Message::ParameterStatus(_)
-                | Message::BackendKeyData(_)
-                | Message::NoticeResponse(_) => {}
+                Message::BackendKeyData(body) => session.process = (body.process_id(), body.secret_key()),
+                Message::AuthenticationOk | Message::ParameterStatus(_) | Message::NoticeResponse(_) => {}
                 Message::ReadyForQuery(_) => {
                     session.idle();
                     return Ok(());

@@ -9,13 +9,14 @@
 //! pool.transaction(&[Step::new(SETTINGS, &[..]), Step::new(statement, &[..]).as_role(role)]).await
 //! ```
 //!
-//! - [`Pool`] lends sessions and drops what is not fit to be used again
+//! - [`Pool`] lends sessions, has the server cancel what nobody waits for, and drops what is not fit to be used again
 //! - [`Session`] speaks the protocol (`postgres-protocol` writes and reads its messages)
 //! - [`Failure`] tells a refusal by Postgres from a broken connection
 
 mod connect;
 mod failure;
 mod pool;
+mod statements;
 mod tls;
 mod transaction;
 

@@ -15,6 +15,8 @@ use deadpool::{
     managed::{self, Metrics, Object, PoolError, RecycleError, RecycleResult, Timeouts},
 };
 
+use tokio::{runtime::Handle, time::timeout};
+
 use super::{Failure, Row, Session, Step, connect::Target};
 use crate::db::{Database, Login};
 
@@ -35,21 +37,56 @@ impl fmt::Debug for Pool {
     }
 }
 
-/// A session on loan.
+/// How long a session that was given up has to come to rest, before it is closed instead.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A session on loan. One given up in the middle of a transaction comes back when the server has cancelled that: what
+/// nobody waits for must not hold locks and sessions.
 #[derive(Debug)]
-pub struct Pooled(Object<Manager>);
+pub struct Pooled(Option<Object<Manager>>);
+
+impl Pooled {
+    const LENT: &str = "a session is there until it is dropped";
+}
+
+impl Drop for Pooled {
+    fn drop(&mut self) {
+        let Some(mut member) = self.0.take_if(|member| !member.session.is_idle()) else {
+            return;
+        };
+        let (true, Ok(runtime), Some(pool)) = (
+            member.session.is_abandoned(),
+            Handle::try_current(),
+            Object::pool(&member),
+        ) else {
+            // Its statement was not even sent whole: closing it is all that can be done.
+            drop(Object::take(member));
+            return;
+        };
+        runtime.spawn(async move {
+            let process = member.session.process;
+            let rest = async {
+                pool.manager().target.cancel(process).await?;
+                member.session.drain().await
+            };
+            if let Ok(Err(error)) = timeout(PATIENCE, rest).await {
+                tracing::debug!(%error, "a session given up is closed");
+            }
+        });
+    }
+}
 
 impl Deref for Pooled {
     type Target = Session;
 
     fn deref(&self) -> &Session {
-        &self.0.session
+        &self.0.as_ref().expect(Self::LENT).session
     }
 }
 
 impl DerefMut for Pooled {
     fn deref_mut(&mut self) -> &mut Session {
-        &mut self.0.session
+        &mut self.0.as_mut().expect(Self::LENT).session
     }
 }
 
@@ -93,7 +130,7 @@ impl Pool {
             recycle: None,
         };
         match self.sessions.timeout_get(&timeouts).await {
-            Ok(session) => Ok(Pooled(session)),
+            Ok(session) => Ok(Pooled(Some(session))),
             Err(PoolError::Backend(failure)) => Err(failure),
             Err(PoolError::Timeout(managed::TimeoutType::Wait)) => Err(Failure::Busy),
             Err(PoolError::Timeout(_)) => Err(Failure::Broken(io::ErrorKind::TimedOut.into())),

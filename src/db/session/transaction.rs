@@ -1,6 +1,6 @@
 //! A session and the transactions it runs.
 
-use std::{collections::HashMap, fmt, io, pin::Pin, task};
+use std::{fmt, io, pin::Pin, sync::Arc, task};
 
 use bytes::{Bytes, BytesMut};
 use fallible_iterator::FallibleIterator;
@@ -10,13 +10,14 @@ use postgres_protocol::{
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 
-use super::{Failure, connect::Socket};
-
-/// A session with this many statements is replaced: their plans are memory of the server.
-const MAX_STATEMENTS: u32 = 1_000;
+use super::{Failure, connect::Socket, statements::Statements};
 
 /// Buffers that grew beyond this for one large answer are given back.
 const MAX_IDLE_BUFFER: usize = 256 << 10;
+
+/// Rows up to this size are copied out of the buffer they were read into, so that it serves the next answer too;
+/// larger ones keep it, and the session gets a new one.
+const MAX_COPIED_ROW: usize = 32 << 10;
 
 /// One statement of a transaction.
 ///
@@ -65,20 +66,29 @@ pub struct Session {
     socket: Box<dyn Socket>,
     input: BytesMut,
     pub(super) output: BytesMut,
-    /// Role, then SQL, to the number in the statement's name.
-    prepared: HashMap<Box<str>, HashMap<Box<str>, u32>>,
-    statements: u32,
+    statements: Statements,
     /// Whether statements stay prepared.
     prepares: bool,
-    /// True from the first byte written to the last one read.
-    busy: bool,
+    state: State,
+    /// The server's process and its secret, which a request to cancel has to name.
+    pub(super) process: (i32, i32),
+}
+
+/// Where a session is between two transactions' ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Nothing is under way.
+    Idle,
+    /// From the first byte written to the last.
+    Writing,
+    /// Until the last byte is read.
+    Reading,
 }
 
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session")
-            .field("statements", &self.statements)
-            .field("busy", &self.busy)
+            .field("state", &self.state)
             .finish_non_exhaustive()
     }
 }
@@ -89,15 +99,15 @@ impl Session {
             socket,
             input: BytesMut::with_capacity(16 << 10),
             output: BytesMut::with_capacity(4 << 10),
-            prepared: HashMap::new(),
-            statements: 0,
+            statements: Statements::default(),
             prepares,
-            busy: true,
+            state: State::Writing,
+            process: (0, 0),
         }
     }
 
     pub(super) fn idle(&mut self) {
-        self.busy = false;
+        self.state = State::Idle;
         if self.input.capacity() > MAX_IDLE_BUFFER && self.input.is_empty() {
             self.input = BytesMut::with_capacity(16 << 10);
         }
@@ -107,10 +117,11 @@ impl Session {
     }
 
     pub(super) async fn send(&mut self) -> io::Result<()> {
-        self.busy = true;
+        self.state = State::Writing;
         self.socket.write_all(&self.output).await?;
         self.socket.flush().await?;
         self.output.clear();
+        self.state = State::Reading;
         Ok(())
     }
 
@@ -126,10 +137,34 @@ impl Session {
         }
     }
 
+    /// Whether nothing is under way.
+    pub(super) fn is_idle(&self) -> bool {
+        self.state == State::Idle
+    }
+
+    /// Whether the server works on a transaction that nobody waits for any more.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.state == State::Reading
+    }
+
+    /// Reads what is left of an abandoned transaction's answer, after a request to cancel it was sent. The signal may
+    /// have come when it was over; then it is spent on the empty transaction that follows, and not on the next one.
+    pub(super) async fn drain(&mut self) -> io::Result<()> {
+        for last in [false, true] {
+            while !matches!(self.receive().await?, Message::ReadyForQuery(body) if !last || body.status() == b'I') {}
+            if !last {
+                frontend::sync(&mut self.output);
+                self.send().await?;
+            }
+        }
+        self.idle();
+        Ok(())
+    }
+
     /// Whether the next transaction may run here: not left in the middle of an answer, not closed by the server
-    /// while it was idle, not grown fat with statements.
+    /// while it was idle.
     pub(super) fn is_fit(&mut self) -> bool {
-        if self.busy || !self.output.is_empty() || self.statements >= MAX_STATEMENTS {
+        if !self.is_idle() || !self.output.is_empty() {
             return false;
         }
         let mut space = [0; 512];
@@ -143,8 +178,8 @@ impl Session {
 
     /// Runs the steps as one transaction and gives the rows of each; committed when this returns `Ok`.
     ///
-    /// The caller must run this to its end, in a task of its own where the caller may be given up: a session
-    /// dropped in the middle is not used again, and whether its transaction committed nobody knows.
+    /// A caller may give up: the pool then has the server cancel the transaction. Whether it committed before that
+    /// nobody knows.
     ///
     /// # Errors
     /// [`Failure::Refused`] when Postgres refuses a step or the commit: then nothing happened.
@@ -152,21 +187,25 @@ impl Session {
     pub async fn transaction(&mut self, steps: &[Step<'_>]) -> Result<Vec<Vec<Row>>, Failure> {
         let mut parsed = Vec::new(); // In the order in which the server will confirm them.
         for step in steps {
-            let known = self.prepared.get(step.role).and_then(|of_role| of_role.get(step.sql));
-            let number = known.copied().unwrap_or(self.statements);
-            let name = if self.prepares {
-                format!("s{number}")
-            } else {
-                String::new()
-            };
-            if number == self.statements {
-                // In its place behind the settings: only there are role and search_path right.
-                frontend::parse(&name, step.sql, [], &mut self.output)?;
-                if self.prepares {
-                    parsed.push((step, number));
-                    self.statements += 1;
+            let name = match self.statements.find(step.role, step.sql) {
+                Some(name) => name,
+                None => {
+                    if let Some(oldest) = self.statements.make_room() {
+                        frontend::close(b'S', &oldest, &mut self.output)?;
+                    }
+                    let name = if self.prepares {
+                        self.statements.new_name()
+                    } else {
+                        "".into()
+                    };
+                    // In its place behind the settings: only there are role and search_path right.
+                    frontend::parse(&name, step.sql, [], &mut self.output)?;
+                    if self.prepares {
+                        parsed.push((step, Arc::clone(&name)));
+                    }
+                    name
                 }
-            }
+            };
             let text = |value: &Option<&[u8]>, out: &mut BytesMut| match value {
                 Some(value) => {
                     out.extend_from_slice(value);
@@ -188,15 +227,15 @@ impl Session {
             match self.receive().await? {
                 // The statement stays even if the transaction does not.
                 Message::ParseComplete => {
-                    if let Some((step, number)) = parsed.next() {
-                        self.prepared
-                            .entry(step.role.into())
-                            .or_default()
-                            .insert(step.sql.into(), number);
+                    if let Some((step, name)) = parsed.next() {
+                        self.statements.insert(step.role, step.sql, name);
                     }
                 }
                 Message::DataRow(row) => {
-                    let buffer = row.buffer_bytes();
+                    let buffer = match row.buffer().len() {
+                        0..=MAX_COPIED_ROW => Bytes::copy_from_slice(row.buffer()),
+                        _ => row.buffer_bytes().clone(),
+                    };
                     let columns = row.ranges().map(|range| Ok(range.map(|range| buffer.slice(range))));
                     if let Some(rows) = rows.get_mut(done) {
                         rows.push(Row(columns.collect()?));

@@ -7,7 +7,7 @@ use super::{
     identity::Identity,
     sql::Sql,
 };
-use crate::db::session::{Failure, Pool, Row, Step};
+use crate::db::session::{Failure, Pool, Row, Session, Step};
 
 /// What one request asks of the database.
 #[derive(Debug)]
@@ -50,39 +50,26 @@ impl Outcome {
 }
 
 impl Transaction {
-    /// Runs it. A client that hangs up does not stop it once it has a session: the session would be left in the
-    /// middle of an answer.
+    /// Runs it. When the client hangs up, it is given up and cancelled.
     ///
     /// # Errors
     /// Whatever Postgres refuses, as PostgREST tells it; PGRST000, PGRST001, PGRST003 when it cannot be asked. A refusal with
     /// one of the marks is the statement's own doing: then the mark and what followed it.
-    pub async fn run(self, pool: &Pool, marks: &[String]) -> Result<Result<Outcome, (usize, String)>> {
-        let identity = Arc::clone(&self.identity);
-        let finished = match pool.session().await {
-            Ok(mut session) => {
-                let running = tokio::spawn(async move { self.steps(&mut session).await });
-                match running.await {
-                    Ok(finished) => finished,
-                    Err(panic) => {
-                        tracing::error!(error = %panic, "a transaction broke off");
-                        return Err(Error::internal("The transaction broke off").into());
-                    }
-                }
-            }
-            Err(failure) => return Err(Error::no_connection(failure).into()),
-        };
+    pub async fn run(&self, pool: &Pool, marks: &[String]) -> Result<Result<Outcome, (usize, String)>> {
+        let mut session = pool.session().await.map_err(Error::no_connection)?;
+        let finished = self.steps(&mut session).await;
         match finished {
             Ok(outcome) => Ok(Ok(outcome)),
             Err(failure) => {
                 if let Some(own) = failure.refusal().and_then(|refusal| marked(&refusal.message, marks)) {
                     return Ok(Err(own));
                 }
-                Err(Error::from_failure(failure, identity.anonymous).into())
+                Err(Error::from_failure(failure, self.identity.anonymous).into())
             }
         }
     }
 
-    async fn steps(self, session: &mut crate::db::session::Session) -> Result<Outcome, Failure> {
+    async fn steps(&self, session: &mut Session) -> Result<Outcome, Failure> {
         let settings = borrowed(&self.settings);
         let pre_request = self.pre_request.as_ref().map(borrowed);
         let statement = borrowed(&self.statement);

@@ -1,6 +1,6 @@
 //! A request that knows who asks and what there is.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     body::Body,
@@ -8,7 +8,6 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
-use serde_json::{Map, Value};
 
 use super::{
     super::{
@@ -118,7 +117,7 @@ impl<'a> Incoming<'a> {
     ///
     /// # Errors
     /// What [`Transaction::run`] refuses; PGRST115, PGRST116, PGRST124 of the guards.
-    pub async fn run(&self, work: Work<'_>) -> Result<Outcome> {
+    pub async fn run(&self, work: Work<'a>) -> Result<Outcome> {
         let marks: Vec<String> = work.guards.iter().map(|(_, mark)| mark.clone()).collect();
         let isolation = self.isolation(work.routine);
         let transaction = Transaction {
@@ -174,7 +173,7 @@ impl<'a> Incoming<'a> {
         }
     }
 
-    fn locals(&self, read_only: bool, routine: Option<&Routine>) -> Locals {
+    fn locals(&self, read_only: bool, routine: Option<&'a Routine>) -> Locals<'a> {
         let mut locals = Locals::default();
         if read_only {
             locals.set("transaction_read_only", "on");
@@ -186,7 +185,7 @@ impl<'a> Incoming<'a> {
         let path: Vec<_> = path.into_iter().map(|schema| quote(schema)).collect();
         locals.set("search_path", path.join(", "));
         for (name, value) in self.catalog.roles.get(&self.identity.role).into_iter().flatten() {
-            locals.set(name, value);
+            locals.set(name.as_str(), value);
         }
         locals.set("role", &self.identity.role);
         locals.set("request.jwt.claims", &self.identity.claims);
@@ -214,26 +213,31 @@ impl<'a> Incoming<'a> {
             }
         }
         for (name, value) in &self.settings.app_settings {
-            locals.set(&format!("app.settings.{name}"), value);
+            locals.set(format!("app.settings.{name}"), value);
         }
         locals
     }
 
     /// Headers and cookies as JSON for SQL.
     fn shown_headers(&self) -> (String, String) {
-        let (mut headers, mut cookies) = (Map::new(), Map::new());
+        let (mut headers, mut cookies) = (BTreeMap::new(), BTreeMap::new());
         for (name, value) in &self.parts.headers {
-            let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+            let value = String::from_utf8_lossy(value.as_bytes());
             if name == header::COOKIE {
                 for cookie in value.split(';') {
                     let (name, value) = cookie.split_once('=').unwrap_or((cookie, ""));
-                    cookies.insert(name.trim().to_owned(), Value::String(value.trim().to_owned()));
+                    cookies.insert(name.trim().to_owned(), value.trim().to_owned());
                 }
             } else {
-                headers.insert(name.as_str().to_owned(), Value::String(value));
+                headers.insert(name.as_str(), value);
             }
         }
-        (Value::Object(headers).to_string(), Value::Object(cookies).to_string())
+        // Texts by text are JSON in any case.
+        let json = |text: serde_json::Result<String>| text.unwrap_or_default();
+        (
+            json(serde_json::to_string(&headers)),
+            json(serde_json::to_string(&cookies)),
+        )
     }
 
     /// What can be done with a resource.

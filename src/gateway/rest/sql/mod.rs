@@ -14,6 +14,8 @@
 //! - [`answer`] wraps rows into the one row of an answer
 //! - [`settings`] is what goes before it in the same transaction
 
+use std::fmt::Write;
+
 use bytes::Bytes;
 
 use super::catalog::Name;
@@ -46,7 +48,7 @@ impl Sql {
 
     /// Adds a name.
     pub fn name(&mut self, name: &str) -> &mut Self {
-        self.text.push_str(&quote(name));
+        write_quoted(&mut self.text, name);
         self
     }
 
@@ -66,8 +68,9 @@ impl Sql {
     /// Adds a value.
     pub fn value(&mut self, value: impl Into<Bytes>) -> &mut Self {
         self.params.push(value.into());
-        let place = format!("${}", self.params.len());
-        self.push(&place)
+        // Writing to a string cannot fail.
+        let _ = write!(self.text, "${}", self.params.len());
+        self
     }
 
     /// Adds a quoted literal, where a parameter will not do.
@@ -112,8 +115,19 @@ impl Sql {
 
 /// A name as SQL writes it. A NUL cannot be in a name and would end it.
 pub fn quote(name: &str) -> String {
+    let mut quoted = String::with_capacity(name.len() + 2);
+    write_quoted(&mut quoted, name);
+    quoted
+}
+
+fn write_quoted(text: &mut String, name: &str) {
     let name = name.split('\0').next().unwrap_or_default();
-    format!("\"{}\"", name.replace('"', "\"\""))
+    text.push('"');
+    for (index, part) in name.split('"').enumerate() {
+        text.push_str(if index > 0 { "\"\"" } else { "" });
+        text.push_str(part);
+    }
+    text.push('"');
 }
 
 /// A text as SQL writes it, whatever `standard_conforming_strings` says.
