@@ -3,8 +3,7 @@ select json_build_object(
   'media', d.typname,
   'schema', n.nspname,
   'name', p.proname,
-  'relation', nullif(argument.typrelid, 0)::int8,
-  'binary', d.typbasetype = 'bytea'::pg_catalog.regtype
+  'relation', nullif(argument.typrelid, 0)::int8
 )::text
 from pg_catalog.pg_aggregate g
 join pg_catalog.pg_proc p on p.oid = g.aggfnoid

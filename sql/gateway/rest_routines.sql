@@ -31,10 +31,13 @@ select json_build_object(
     select json_agg(
       json_build_object(
         'name', coalesce(a.name, ''),
-        -- Without their length: character and bit would mean one.
-        'type', case a.type
+        'type', pg_catalog.format_type(a.type, null),
+        -- An argument's type has no length, and without one character and bit would mean one.
+        'cast', case a.type
           when 'pg_catalog.bpchar'::pg_catalog.regtype then 'character varying'
+          when 'pg_catalog.bpchar[]'::pg_catalog.regtype then 'character varying[]'
           when 'pg_catalog.bit'::pg_catalog.regtype then 'bit varying'
+          when 'pg_catalog.bit[]'::pg_catalog.regtype then 'bit varying[]'
           else pg_catalog.format_type(a.type, null)
         end,
         'required', a.position <= p.pronargs - p.pronargdefaults,

@@ -29,12 +29,18 @@ pub struct Step<'a> {
     role: &'a str,
     sql: &'a str,
     params: &'a [Option<&'a [u8]>],
+    binary: bool,
 }
 
 impl<'a> Step<'a> {
     /// A statement that runs as the login role, or whose plan does not depend on who runs it.
     pub fn new(sql: &'a str, params: &'a [Option<&'a [u8]>]) -> Self {
-        Self { role: "", sql, params }
+        Self {
+            role: "",
+            sql,
+            params,
+            binary: false,
+        }
     }
 
     /// The same statement, run as a role that an earlier step has taken with `set_config('role', .., true)`.
@@ -42,9 +48,15 @@ impl<'a> Step<'a> {
     pub fn as_role(self, role: &'a str) -> Self {
         Self { role, ..self }
     }
+
+    /// The same statement, its columns in the binary form of their types, which for texts and JSON is their text.
+    #[must_use]
+    pub fn in_binary(self) -> Self {
+        Self { binary: true, ..self }
+    }
 }
 
-/// A row of text columns.
+/// A row of columns, texts unless asked for otherwise.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Row(Vec<Option<Bytes>>);
 
@@ -56,7 +68,7 @@ impl Row {
 
     /// A column's text; `None` for null and for a column that is not there.
     pub fn text(&self, column: usize) -> Option<&str> {
-        // The session's encoding is UTF-8, so this never fails.
+        // The session's encoding is UTF-8, so this never fails for texts.
         std::str::from_utf8(self.bytes(column)?).ok()
     }
 }
@@ -213,8 +225,16 @@ impl Session {
                 }
                 None => Ok(IsNull::Yes),
             };
-            frontend::bind("", &name, [], step.params, text, [], &mut self.output)
-                .map_err(|_| io::Error::other("a statement has more parameters than the protocol can carry"))?;
+            frontend::bind(
+                "",
+                &name,
+                [],
+                step.params,
+                text,
+                [i16::from(step.binary)],
+                &mut self.output,
+            )
+            .map_err(|_| io::Error::other("a statement has more parameters than the protocol can carry"))?;
             // No Describe: every caller knows the shape of its rows.
             frontend::execute("", 0, &mut self.output)?;
         }

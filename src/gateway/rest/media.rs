@@ -110,10 +110,10 @@ fn custom(media: &Media, subject: Subject<'_>, catalog: &Catalog) -> Option<Form
         plan: None,
     };
     if let Some(routine) = subject.routine
+        && !routine.set
         && let Some(own) = routine.media.as_ref().filter(|own| **own == name || *own == "*/*")
     {
-        let binary = routine.returns.name == "bytea";
-        return Some(made(own, Body::Raw { binary }));
+        return Some(made(own, Body::Raw));
     }
     let relation = subject.relation?;
     let of_relation = |handler: &&Handler| {
@@ -125,7 +125,6 @@ fn custom(media: &Media, subject: Subject<'_>, catalog: &Catalog) -> Option<Form
     let body = Body::Aggregate {
         function: Name::new(&handler.schema, &handler.name),
         of: handler.relation.map(|_| relation.qualified()),
-        binary: handler.binary,
     };
     Some(made(&handler.media, body))
 }

@@ -104,7 +104,7 @@ fn describe(incoming: &Incoming<'_>, rights: &Rights) -> Value {
     relations.retain(|relation| rights.allow(relation.oid));
     relations.sort_by(|a, b| a.name.cmp(&b.name));
     let mut routines: Vec<&Routine> = incoming.catalog.routines.values().flatten().collect();
-    routines.retain(|routine| routine.schema == *schema && routine.is_callable() && rights.allow(routine.oid));
+    routines.retain(|routine| routine.schema == *schema && rights.allow(routine.oid));
     routines.sort_by(|a, b| a.name.cmp(&b.name));
 
     let (mut paths, mut definitions, mut parameters) = (Map::new(), Map::new(), common_parameters());

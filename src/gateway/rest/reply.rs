@@ -52,8 +52,6 @@ pub struct Reply<'a> {
     pub range: Range,
     /// Whether there is to be no body.
     pub head: bool,
-    /// Whether the body comes in hexadecimal.
-    pub binary: bool,
     /// The body's type.
     pub content_type: String,
     /// The rows' own address.
@@ -136,7 +134,7 @@ impl Reply<'_> {
         *response.status_mut() = status;
         if has_body && !self.head {
             let body = row.bytes(Part::Body as usize).cloned().unwrap_or_default();
-            *response.body_mut() = Body::from(if self.binary { decoded(&body) } else { body });
+            *response.body_mut() = Body::from(body);
         }
         chosen_by_sql(row, &mut response)?;
         Ok(response)
@@ -146,18 +144,6 @@ impl Reply<'_> {
 /// A part of the answer's row.
 pub fn part(row: &Row, part: Part) -> Option<&str> {
     row.text(part as usize)
-}
-
-/// Bytes from their hexadecimal digits, as Postgres' `encode` writes them.
-fn decoded(digits: &[u8]) -> Bytes {
-    let value = |digit: u8| match digit {
-        b'0'..=b'9' => digit - b'0',
-        _ => digit - b'a' + 10,
-    };
-    digits
-        .chunks_exact(2)
-        .map(|pair| value(pair[0]) << 4 | value(pair[1]))
-        .collect()
 }
 
 fn put(headers: &mut HeaderMap, name: HeaderName, value: &str) {

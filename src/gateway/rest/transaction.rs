@@ -85,7 +85,7 @@ impl Transaction {
             steps.push(Step::new(sql.text(), params).as_role(role));
         }
         let main = steps.len();
-        steps.push(Step::new(self.statement.text(), &statement).as_role(role));
+        steps.push(Step::new(self.statement.text(), &statement).as_role(role).in_binary());
         if let (Some(sql), Some(params)) = (&self.estimate, &estimate) {
             steps.push(Step::new(sql.text(), params).as_role(role));
         }

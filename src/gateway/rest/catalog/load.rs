@@ -128,7 +128,7 @@ impl Catalog {
         let (relations, relationships) = relationships::derive(relations, &constraints, &routines, exposed);
         (catalog.relations, catalog.relationships) = (relations, relationships);
         let mut by_name: HashMap<Name, Vec<Routine>> = HashMap::new();
-        for routine in routines {
+        for routine in routines.into_iter().filter(Routine::is_callable) {
             let name = Name::new(&routine.schema, &routine.name);
             by_name.entry(name).or_default().push(routine);
         }

@@ -133,8 +133,6 @@ pub struct Handler {
     pub name: String,
     /// Whose rows it takes; of any relation if none.
     pub relation: Option<i64>,
-    /// Whether it makes bytes.
-    pub binary: bool,
 }
 
 /// How a domain is shown and read.

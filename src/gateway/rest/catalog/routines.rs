@@ -58,6 +58,8 @@ pub struct Argument {
     /// Its type, as SQL.
     #[serde(rename = "type")]
     pub type_name: String,
+    /// What a value is cast to: the type, or the one like it of any length.
+    pub cast: String,
     /// Whether it has no default.
     pub required: bool,
     /// Whether it takes any number of values.
@@ -130,18 +132,13 @@ impl Catalog {
     /// PGRST202, PGRST203.
     pub fn find_routine(&self, name: &Name, names: &BTreeSet<String>, raw: Raw) -> Result<Match<'_>> {
         let overloads = self.routines.get(name).map_or(&[] as &[Routine], Vec::as_slice);
-        let callable: Vec<&Routine> = overloads.iter().filter(|routine| routine.is_callable()).collect();
         let unnamed = |fits: &dyn Fn(&str) -> bool| -> Vec<&Routine> {
-            let fits = |routine: &&&Routine| routine.unnamed().is_some_and(fits);
-            callable.iter().filter(fits).copied().collect()
+            let fits = |routine: &&Routine| routine.unnamed().is_some_and(fits);
+            overloads.iter().filter(fits).collect()
         };
         let mut candidates: Vec<&Routine> = match raw {
             Raw::Type(_) => Vec::new(),
-            Raw::Never | Raw::Json => callable
-                .iter()
-                .filter(|routine| routine.takes(names))
-                .copied()
-                .collect(),
+            Raw::Never | Raw::Json => overloads.iter().filter(|routine| routine.takes(names)).collect(),
         };
         let mut by_body = false;
         if candidates.is_empty() {
@@ -154,12 +151,12 @@ impl Catalog {
         }
         match candidates.as_slice() {
             [routine] => Ok(Match { routine, raw: by_body }),
-            [] => Err(self.no_routine(name, names, raw, &callable).into()),
+            [] => Err(self.no_routine(name, names, raw, overloads).into()),
             several => Err(ambiguous(several).into()),
         }
     }
 
-    fn no_routine(&self, name: &Name, names: &BTreeSet<String>, raw: Raw, overloads: &[&Routine]) -> Error {
+    fn no_routine(&self, name: &Name, names: &BTreeSet<String>, raw: Raw, overloads: &[Routine]) -> Error {
         let Name { schema, name } = name;
         let listed = names.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
         let (shown, searched) = match raw {
@@ -175,12 +172,15 @@ impl Catalog {
         } else {
             ""
         };
-        let hint = if overloads.is_empty() {
+        let hint = if matches!(raw, Raw::Type(_)) {
+            // Its names say nothing of what takes such a body.
+            None
+        } else if overloads.is_empty() {
             let functions = self.routines.keys().filter(|known| known.schema == *schema);
             similar::closest(name, functions.map(|known| known.name.as_str()), 0.75)
                 .map(|known| format!("{schema}.{known}"))
         } else {
-            let signatures: Vec<String> = overloads.iter().map(|routine| signature(routine)).collect();
+            let signatures: Vec<String> = overloads.iter().map(signature).collect();
             similar::closest(&format!("({listed})"), signatures.iter().map(String::as_str), 0.33)
                 .map(|signature| format!("{schema}.{name}{signature}"))
         };

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::{
     super::{
         catalog::{
-            Name,
+            Name, Routine,
             routines::{Match, Raw},
         },
         error::{Error, Result},
@@ -19,7 +19,7 @@ use super::{
             prefer::Count,
             query::{Plain, Query, decode_form},
         },
-        plan::read::{Node, Output, Planner, Source},
+        plan::read::{Bounds, Node, Output, Planner, Source},
         reply::{self, Did, Reply, part},
         sql::{
             RESULT, Sql,
@@ -101,7 +101,9 @@ impl<'a> Incoming<'a> {
         });
         let mut rows = |sql: &mut Sql| match of_rows {
             true => read::rows(sql, self.catalog, &node),
-            false => values(sql, &node),
+            // What is given as it is has no other row to be given instead.
+            false if form.body == Body::Raw => values(sql, routine, Bounds::All),
+            false => values(sql, routine, node.window),
         };
         let mut statement = Sql::default();
         answer::statement(&mut statement, &answer, Some(&mut source), total, &mut rows);
@@ -125,7 +127,6 @@ impl<'a> Incoming<'a> {
             prefer: &self.prefer,
             range,
             head: self.is_head(),
-            binary: form.body.is_binary(),
             content_type: form.content_type,
             content_location: None,
             location: None,
@@ -214,10 +215,10 @@ fn computed<'n>(node: &'n Node<'_>) -> Vec<&'n str> {
     columns
 }
 
-/// A function's values, as many as asked for.
-fn values(sql: &mut Sql, node: &Node<'_>) {
-    sql.push("select * from ").name(RESULT);
-    if let super::super::plan::read::Bounds::Range(range) = node.window {
+/// A function's values, as many as asked for. In a plan they bear its name.
+fn values(sql: &mut Sql, routine: &Routine, window: Bounds) {
+    sql.push("select * from ").name(RESULT).push(" as ").name(&routine.name);
+    if let Bounds::Range(range) = window {
         if let Some(limit) = range.limit() {
             sql.push(" limit ").value(limit.to_string());
         }

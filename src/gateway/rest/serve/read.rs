@@ -83,7 +83,6 @@ impl Incoming<'_> {
             prefer: &self.prefer,
             range,
             head: self.is_head(),
-            binary: form.body.is_binary(),
             content_type: form.content_type,
             content_location: Some(location),
             location: None,

@@ -154,7 +154,6 @@ impl Incoming<'_> {
             prefer: &self.prefer,
             range: Range::default(),
             head: false,
-            binary: form.body.is_binary(),
             content_type: form.content_type,
             content_location: None,
             location: (headers_only && one).then_some((name, relation.key.as_slice())),

@@ -56,26 +56,14 @@ pub enum Body {
     /// A function's values as a JSON array.
     Values,
     /// A function's value as it is.
-    Raw {
-        /// In hexadecimal, because it is bytes.
-        binary: bool,
-    },
+    Raw,
     /// What an aggregate makes of the rows.
     Aggregate {
         /// The aggregate.
         function: Name,
         /// The relation whose rows it wants.
         of: Option<Name>,
-        /// In hexadecimal, because it is bytes.
-        binary: bool,
     },
-}
-
-impl Body {
-    /// Whether the statement gives it in hexadecimal.
-    pub fn is_binary(&self) -> bool {
-        matches!(self, Self::Raw { binary: true } | Self::Aggregate { binary: true, .. })
-    }
 }
 
 /// When a write takes itself back. Nothing decides after the answer was seen: there is one write and one `Sync`, so
@@ -138,7 +126,11 @@ pub fn statement(
             sql.push("null");
         }
     }
-    sql.push(", pg_catalog.count(*)::text, ");
+    // One value is one row, and there is no aggregate of all types.
+    sql.push(match answer.body {
+        Body::Raw => ", '1', ",
+        _ => ", pg_catalog.count(*)::text, ",
+    });
     body(sql, &answer.body);
     for name in ["response.headers", "response.status"] {
         sql.push(", nullif(pg_catalog.current_setting('")
@@ -184,13 +176,13 @@ fn body(sql: &mut Sql, body: &Body) {
     let scalar = format!("\"{ROWS}\".\"{SCALAR}\"");
     let text = match body {
         Body::None => "null".to_owned(),
-        Body::Array { strip_nulls: false } => format!("coalesce(pg_catalog.json_agg({row}), '[]')::text"),
+        Body::Array { strip_nulls: false } => format!("coalesce(pg_catalog.json_agg({row}), '[]')"),
         Body::Array { strip_nulls: true } => {
-            format!("coalesce(pg_catalog.json_strip_nulls(pg_catalog.json_agg({row})), '[]')::text")
+            format!("coalesce(pg_catalog.json_strip_nulls(pg_catalog.json_agg({row})), '[]')")
         }
-        Body::First { strip_nulls: false } => format!("coalesce((pg_catalog.json_agg({row})->0)::text, 'null')"),
+        Body::First { strip_nulls: false } => format!("coalesce(pg_catalog.json_agg({row})->0, 'null')"),
         Body::First { strip_nulls: true } => {
-            format!("coalesce(pg_catalog.json_strip_nulls(pg_catalog.json_agg({row})->0)::text, 'null')")
+            format!("coalesce(pg_catalog.json_strip_nulls(pg_catalog.json_agg({row})->0), 'null')")
         }
         // A row as text is its values in parentheses, quoted nearly as CSV wants it.
         Body::Csv => format!(
@@ -202,22 +194,18 @@ fn body(sql: &mut Sql, body: &Body) {
         ),
         Body::GeoJson => format!(
             "pg_catalog.json_build_object('type', 'FeatureCollection', 'features', \
-             coalesce(pg_catalog.json_agg(ST_AsGeoJSON({row})::json), '[]'))::text"
+             coalesce(pg_catalog.json_agg(ST_AsGeoJSON({row})::json), '[]'))"
         ),
-        Body::Value => format!("coalesce((pg_catalog.json_agg({scalar})->0)::text, 'null')"),
-        Body::Values => format!("coalesce(pg_catalog.json_agg({scalar}), '[]')::text"),
-        Body::Raw { binary: false } => format!("pg_catalog.string_agg({scalar}::text, '')"),
-        Body::Raw { binary: true } => format!("pg_catalog.string_agg(pg_catalog.encode({scalar}, 'hex'), '')"),
-        Body::Aggregate { function, of, binary } => {
-            if *binary {
-                sql.push("pg_catalog.encode(");
-            }
+        Body::Value => format!("coalesce(pg_catalog.json_agg({scalar})->0, 'null')"),
+        Body::Values => format!("coalesce(pg_catalog.json_agg({scalar}), '[]')"),
+        Body::Raw => scalar,
+        Body::Aggregate { function, of } => {
             sql.qualified(function).push("(");
             match of {
                 Some(relation) => sql.name(ROWS).push("::").qualified(relation),
                 None => sql.push(&row),
             };
-            sql.push(if *binary { "), 'hex')" } else { ")::text" });
+            sql.push(")");
             return;
         }
     };

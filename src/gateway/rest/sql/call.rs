@@ -57,7 +57,7 @@ pub fn call(sql: &mut Sql, routine: &Routine, arguments: &Arguments, computed: &
             .name(ARGUMENTS)
             .push(" (");
         sql.list(&passed, ", ", |sql, argument| {
-            sql.name(&argument.name).push(" ").push(&argument.type_name);
+            sql.name(&argument.name).push(" ").push(&argument.cast);
         });
         sql.push(")");
     };
@@ -125,5 +125,5 @@ fn text_argument(sql: &mut Sql, argument: &Argument, values: &[String]) {
         _ if argument.variadic => array(values),
         _ => last,
     };
-    sql.value(value).push("::").push(&argument.type_name);
+    sql.value(value).push("::").push(&argument.cast);
 }
