@@ -9,8 +9,12 @@
 //! - [`watch`] keeps it current
 //! - [`similar`] guesses what was meant when nothing fits
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Mutex,
+};
 
+use bytes::Bytes;
 use serde::Deserialize;
 
 pub mod load;
@@ -63,6 +67,8 @@ pub struct Catalog {
     pub server_version: i32,
     /// Descriptions of the exposed schemas.
     pub schema_descriptions: HashMap<String, String>,
+    /// Descriptions of the API made so far: by schema, and what their readers may use as the database listed it.
+    pub described: Mutex<HashMap<(String, String), Bytes>>,
 }
 
 /// A table or view.

@@ -233,7 +233,10 @@ pub(super) fn derive(
                         if let ([column], [their]) = (own.as_slice(), theirs.as_slice()) {
                             let reference = (target.name.clone(), (*their).to_owned());
                             let of_relation = references.entry(origin.oid).or_default();
-                            of_relation.entry((*column).to_owned()).or_insert(reference);
+                            // A key points to a table before it points to views of it.
+                            if !target.view || !of_relation.contains_key(*column) {
+                                of_relation.insert((*column).to_owned(), reference);
+                            }
                         }
                         if !is_unique {
                             many_to_one.entry(origin_name.clone()).or_default().push(there.clone());
