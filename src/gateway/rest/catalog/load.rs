@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde::{Deserialize, de::DeserializeOwned};
 use sqlx::{Connection, PgConnection};
 
-use super::{Catalog, Handler, Name, Relation, relationships, routines::Routine};
+use super::{Catalog, Handler, Name, Relation, derivation, routines::Routine};
 use crate::gateway::rest::{Settings, settings::TABLE, sql::Sql};
 
 /// A key or foreign key.
@@ -125,7 +125,7 @@ impl Catalog {
                 _ => representation.filter = function,
             }
         }
-        let (relations, relationships) = relationships::derive(relations, &constraints, &routines, exposed);
+        let (relations, relationships) = derivation::derive(relations, &constraints, &routines, exposed);
         (catalog.relations, catalog.relationships) = (relations, relationships);
         let mut by_name: HashMap<Name, Vec<Routine>> = HashMap::new();
         for routine in routines.into_iter().filter(Routine::is_callable) {

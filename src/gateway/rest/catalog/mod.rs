@@ -4,7 +4,7 @@
 //!
 //! - [`load`] reads it, by the statements in `sql/gateway/rest_*.sql`
 //! - [`views`] follows the columns of views to where they come from
-//! - [`relationships`] derives who can be embedded in whom
+//! - [`relationships`] are the ways from one to another, and [`derivation`] finds them
 //! - [`routines`] finds the function that a call means
 //! - [`watch`] keeps it current
 //! - [`similar`] guesses what was meant when nothing fits
@@ -17,6 +17,7 @@ use std::{
 use bytes::Bytes;
 use serde::Deserialize;
 
+mod derivation;
 pub mod load;
 pub mod relationships;
 pub mod routines;
