@@ -91,6 +91,19 @@ describe('which relationship is meant', () => {
     assert.deepEqual(await rows('/e_crew?id=eq.1&select=e_papers(number)'), [{ e_papers: { number: 'P-1' } }])
   })
 
+  test('one name cannot be shown twice', async () => {
+    const twice = await anon.from('e_visits').select('e_crew(id), e_crew(name)')
+    assert.deepEqual([twice.status, twice.error.code], [400, '42712'])
+    assert.equal(twice.error.message, 'table name "e_visits_e_crew_1" specified more than once')
+    must(await anon.from('e_visits').select('e_crew(id), who:e_crew(name)'))
+  })
+
+  test('names as long as Postgres keeps them stay apart', async () => {
+    const long = 'a'.repeat(62)
+    const rows = must(await anon.from('e_visits').select(`${long}1:e_crew(id), ${long}2:e_ports(id)`).limit(1))
+    assert.deepEqual(Object.values(rows[0]), [{ id: 1 }, { id: 2 }])
+  })
+
   test('a name that is nearly right gets a hint, a hint that is wrong none', async () => {
     const wrong = await ask('/e_crew?select=e_port(id)')
     assert.equal(wrong.body.code, 'PGRST200')

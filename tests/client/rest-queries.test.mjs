@@ -38,6 +38,12 @@ const SCHEMA = `
   create function public.q_bytes(bytea) returns int language sql immutable return length($1);
   create function public.q_xml(xml) returns text language sql immutable return (xpath('/a/text()', $1))[1]::text;
   create function public.q_json(json) returns int language sql immutable return json_array_length($1);
+  create function public.q_echo() returns text language sql immutable return 'nothing';
+  create function public.q_echo(text) returns text language sql immutable return $1;
+  create function public.q_echo(int) returns text language sql immutable return 'a number';
+  create function public.q_maybe() returns text language sql immutable return 'nothing';
+  create function public.q_maybe(text default 'x') returns text language sql immutable return $1;
+  create function public.q_turn(int) returns int language sql immutable return -$1;
   create function public.q_sum(variadic numbers int[]) returns int language sql immutable
     begin atomic select sum(n)::int from unnest($1) n; end;
   create function public.q_add(a int, b int default 10) returns int language sql immutable return a + b;
@@ -316,6 +322,18 @@ describe('functions', () => {
     assert.deepEqual([none.status, none.json().code], [404, 'PGRST202'])
     assert.match(none.json().details, /with a single unnamed text parameter/)
     assert.deepEqual((await post('q_add', '[1,', 'application/json')).json().code, 'PGRST102')
+  })
+
+  test('know an argument without a name by an empty one', async () => {
+    assert.equal(must(await anon.rpc('q_echo')), 'nothing')
+    assert.equal(must(await anon.rpc('q_echo', { '': 1 })), '{"":1}')
+    assert.equal((await raw('/rpc/q_echo?=a')).json(), '{"":"a"}')
+    const either = (await anon.rpc('q_maybe')).error
+    assert.equal(either.code, 'PGRST203')
+    assert.match(either.message, /public\.q_maybe\(\), public\.q_maybe\( => text\)$/)
+    // No body can be a number: such a function is not there, and is not hinted at.
+    const none = (await anon.rpc('q_turn', { '': 1 })).error
+    assert.deepEqual([none.code, none.hint], ['PGRST202', null])
   })
 
   test('take forms, lists and defaults', async () => {

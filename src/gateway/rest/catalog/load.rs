@@ -132,6 +132,9 @@ impl Catalog {
             let name = Name::new(&routine.schema, &routine.name);
             by_name.entry(name).or_default().push(routine);
         }
+        for overloads in by_name.values_mut() {
+            overloads.sort_by(|one, other| one.rank().cmp(&other.rank()));
+        }
         catalog.routines = by_name;
         Ok(catalog)
     }

@@ -114,9 +114,18 @@ impl Routine {
 
     fn takes(&self, names: &BTreeSet<String>) -> bool {
         let known = |name: &String| self.arguments.iter().any(|argument| argument.name == *name);
-        let named = self.arguments.iter().all(|argument| !argument.name.is_empty());
-        let required = self.arguments.iter().filter(|argument| argument.required);
-        named && required.into_iter().all(|argument| names.contains(&argument.name)) && names.iter().all(known)
+        let mut required = self.arguments.iter().filter(|argument| argument.required);
+        required.all(|argument| names.contains(&argument.name)) && names.iter().all(known)
+    }
+
+    /// Where it stands among those of its name: an error that lists them should not depend on when they were made.
+    pub(super) fn rank(&self) -> impl Ord + '_ {
+        let arguments: Vec<_> = self
+            .arguments
+            .iter()
+            .map(|a| (a.name.as_str(), a.type_name.as_str()))
+            .collect();
+        (arguments.len(), self.description.as_deref(), arguments)
     }
 
     /// Whether a request can call it: its arguments have names, or its one argument can be a body.
@@ -140,9 +149,7 @@ impl Catalog {
             Raw::Type(_) => Vec::new(),
             Raw::Never | Raw::Json => overloads.iter().filter(|routine| routine.takes(names)).collect(),
         };
-        let mut by_body = false;
         if candidates.is_empty() {
-            by_body = true;
             candidates = match raw {
                 Raw::Never => Vec::new(),
                 Raw::Json => unnamed(&|name| matches!(name, "json" | "jsonb")),
@@ -150,7 +157,11 @@ impl Catalog {
             };
         }
         match candidates.as_slice() {
-            [routine] => Ok(Match { routine, raw: by_body }),
+            // Nothing else can reach an argument without a name.
+            [routine] => Ok(Match {
+                routine,
+                raw: routine.unnamed().is_some(),
+            }),
             [] => Err(self.no_routine(name, names, raw, overloads).into()),
             several => Err(ambiguous(several).into()),
         }

@@ -1,6 +1,9 @@
 //! The tree of what a request gives back.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    hash::{DefaultHasher, Hash, Hasher},
+};
 
 use super::super::{
     Settings,
@@ -95,7 +98,6 @@ pub struct Planner<'c> {
     pub settings: &'c Settings,
     /// Whether there is a limit on rows that no client chose.
     pub capped: bool,
-    aliases: usize,
 }
 
 impl<'c> Planner<'c> {
@@ -105,7 +107,6 @@ impl<'c> Planner<'c> {
             catalog,
             settings,
             capped,
-            aliases: 0,
         }
     }
 
@@ -113,10 +114,10 @@ impl<'c> Planner<'c> {
     ///
     /// # Errors
     /// PGRST108, PGRST118, PGRST123, PGRST127, PGRST200, PGRST201.
-    pub fn root(&mut self, name: &Name, source: Source, query: &Query, range: Range) -> Result<Node<'c>> {
+    pub fn root(&self, name: &Name, source: Source, query: &Query, range: Range) -> Result<Node<'c>> {
         check_paths(query)?;
         let relation = self.catalog.relation(name);
-        let mut root = self.node(name, relation, source, &query.select)?;
+        let mut root = self.node((name, 0), relation, source, &query.select)?;
         root.alias.clone_from(&name.name);
         root.window = Bounds::Range(range.capped(self.cap()));
         for (path, condition) in &query.conditions {
@@ -138,19 +139,9 @@ impl<'c> Planner<'c> {
         self.settings.db_max_rows.filter(|_| self.capped)
     }
 
-    fn unique(&mut self, name: &str) -> String {
-        self.aliases += 1;
-        // Postgres cuts names at 63 bytes, and two aliases must not become one.
-        let end = name
-            .char_indices()
-            .map(|(at, character)| at + character.len_utf8())
-            .take_while(|end| *end <= 48);
-        format!("{}_{}", &name[..end.last().unwrap_or(0)], self.aliases)
-    }
-
     fn node(
-        &mut self,
-        name: &Name,
+        &self,
+        (name, depth): (&Name, usize),
         relation: Option<&'c Relation>,
         source: Source,
         items: &[Item],
@@ -158,7 +149,7 @@ impl<'c> Planner<'c> {
         let mut node = Node {
             relation,
             source,
-            alias: self.unique(&name.name),
+            alias: numbered(&name.name, depth),
             fields: Vec::new(),
             conditions: Vec::new(),
             order: Vec::new(),
@@ -169,13 +160,13 @@ impl<'c> Planner<'c> {
             match item {
                 Item::Star => node.fields.push(Output::Star),
                 Item::Column(column) => node.fields.push(Output::Column(column.clone())),
-                Item::Embed(embed) => node.embeds.push(self.child(name, embed)?),
+                Item::Embed(embed) => node.embeds.push(self.child((name, depth), embed)?),
             }
         }
         Ok(node)
     }
 
-    fn child(&mut self, origin: &Name, embed: &Embed) -> Result<Child<'c>> {
+    fn child(&self, (origin, above): (&Name, usize), embed: &Embed) -> Result<Child<'c>> {
         let target = match self.settings.aliases.get(&embed.target) {
             Some(name) if name.schema == origin.schema => name.name.as_str(),
             _ => embed.target.as_str(),
@@ -183,14 +174,17 @@ impl<'c> Planner<'c> {
         let relationship = relationship::find(self.catalog, origin, target, embed.hint.as_deref())?;
         let relation = self.catalog.relation(&relationship.target);
         let source = Source::Relation(relationship.target.clone());
-        let mut node = self.node(&relationship.target, relation, source, &embed.items)?;
+        let depth = above + 1;
+        let mut node = self.node((&relationship.target, depth), relation, source, &embed.items)?;
         if let Some(cap) = self.cap() {
             node.window = Bounds::Range(Range::default().capped(Some(cap)));
         }
-        let joined = self.unique(&format!("j_{}", relationship.target.name));
+        let key = embed.alias.clone().unwrap_or_else(|| embed.target.clone());
+        // Two embeds of one name cannot both be shown: Postgres refuses what has the same name twice.
+        let joined = numbered(&format!("{}_{key}", origin.name), depth);
         Ok(Child {
             node,
-            key: embed.alias.clone().unwrap_or_else(|| embed.target.clone()),
+            key,
             target: embed.target.clone(),
             link: &relationship.link,
             to_one: relationship.is_to_one(),
@@ -284,6 +278,17 @@ impl Child<'_> {
     pub fn is_called(&self, name: &str) -> bool {
         self.key == name || self.target == name
     }
+}
+
+/// A name within the statement, by how deep in the tree it is. A long one tells what it is for by its hash, as Postgres
+/// cuts names at 63 bytes and two must not become one.
+fn numbered(name: &str, depth: usize) -> String {
+    if name.len() <= 56 {
+        return format!("{name}_{depth}");
+    }
+    let mut hasher = DefaultHasher::new();
+    name.hash(&mut hasher);
+    format!("n_{:016x}_{depth}", hasher.finish())
 }
 
 /// Makes sure that everything said about an embed is about one that is selected.

@@ -143,7 +143,8 @@ impl<'a> Incoming<'a> {
             let arguments = texts(query.arguments.clone());
             let names = arguments.keys().cloned().collect();
             let found = self.catalog.find_routine(&qualified, &names, Raw::Never)?;
-            return Ok((found, Arguments::Texts(arguments)));
+            let body = || texts_as_body(&arguments);
+            return Ok((found, if found.raw { body() } else { Arguments::Texts(arguments) }));
         }
         let media = self.content_type();
         let raw = Raw::of(&media);
@@ -161,7 +162,11 @@ impl<'a> Incoming<'a> {
             _ => self.json_arguments(&media, &qualified, &body, query)?,
         };
         let found = self.catalog.find_routine(&qualified, &names, raw)?;
-        let arguments = if found.raw { Arguments::Body(body) } else { arguments };
+        let arguments = match arguments {
+            Arguments::Texts(texts) if found.raw => texts_as_body(&texts),
+            _ if found.raw => Arguments::Body(body),
+            named => named,
+        };
         Ok((found, arguments))
     }
 
@@ -196,6 +201,14 @@ fn texts(pairs: Vec<(String, String)>) -> BTreeMap<String, Vec<String>> {
         texts.entry(key).or_default().push(value);
     }
     texts
+}
+
+/// A function's only argument, which has no name: what came as texts, as an object.
+fn texts_as_body(texts: &BTreeMap<String, Vec<String>>) -> Arguments {
+    let members = texts
+        .iter()
+        .map(|(name, values)| (name.clone(), values.last().cloned().into()));
+    Arguments::Body(serde_json::Value::Object(members.collect()).to_string().into())
 }
 
 /// Columns asked of a relation's rows that it does not have: functions of a row, which only the call can compute.

@@ -59,7 +59,7 @@ impl Incoming<'_> {
         } else {
             without_select(unlimited)
         };
-        let mut planner = Planner::new(self.catalog, self.settings, false);
+        let planner = Planner::new(self.catalog, self.settings, false);
         let node = planner.root(&qualified, Source::Result, &planned, Range::default())?;
         let columns = match &payload {
             Some(payload) => write::columns(relation, payload)?,
