@@ -33,7 +33,7 @@ const SCHEMA: &str = "
       for each row when (new.pages = 13) execute function public.refuse_late();
 
     create function public.whoami(tag text) returns json stable language sql as $$
-      select json_build_object('user', current_user, 'sub', auth.uid(), 'tag', tag,
+      select json_build_object('user', current_user, 'sub', auth.uid(), 'tag', tag, 'zone', current_setting('timezone'),
         'claims', current_setting('request.jwt.claims')::json,
         'owners', (select coalesce(json_agg(distinct owner), '[]') from public.letters))
     $$;
@@ -85,10 +85,16 @@ impl Caller {
         request.bearer_auth(&self.token).json(body)
     }
 
-    /// Everything that the database says of the caller is his own.
-    async fn is_himself(&self, tag: &str) {
-        let answer = self.post("rpc/whoami", &json!({ "tag": tag })).send().await.unwrap();
-        let mut seen: Value = answer.json().await.unwrap();
+    /// Everything that the database says of the caller is his own. Role and claims are set by every request; the zone
+    /// only by those that ask for it, so it is there that a setting which outlives its request is seen.
+    async fn is_himself(&self, abroad: bool, tag: &str) {
+        let mut request = self.post("rpc/whoami", &json!({ "tag": tag }));
+        if abroad {
+            request = request.header("prefer", "timezone=America/Lima");
+        }
+        let mut seen: Value = request.send().await.unwrap().json().await.unwrap();
+        let zone = seen.as_object_mut().unwrap().remove("zone");
+        assert_eq!(zone == Some(json!("America/Lima")), abroad, "{zone:?}");
         let owners = seen["owners"].take();
         let own =
             json!({ "user": "authenticated", "sub": self.sub, "tag": tag, "claims": self.claims, "owners": null });
@@ -113,7 +119,11 @@ impl Caller {
     async fn is_nobody(&self, tag: &str) {
         let request = self.client.post(format!("{}/rpc/whoami", self.url));
         let answer = request.json(&json!({ "tag": tag })).send().await.unwrap();
-        let seen: Value = answer.json().await.unwrap();
+        let mut seen: Value = answer.json().await.unwrap();
+        assert_ne!(
+            seen.as_object_mut().unwrap().remove("zone"),
+            Some(json!("America/Lima"))
+        );
         let own = json!({ "user": "anon", "sub": null, "tag": tag, "claims": { "role": "anon" }, "owners": [] });
         assert_eq!(seen, own);
     }
@@ -207,7 +217,7 @@ async fn callers_are_answered_as_themselves_whatever_others_do() {
                     2 => caller.is_nobody(&tag).await,
                     3 => caller.writes(&tag).await,
                     4 | 5 => gone += caller.hangs_up(500 + random(&mut seed) % 12_000, &tag).await,
-                    _ => caller.is_himself(&tag).await,
+                    _ => caller.is_himself(random(&mut seed).is_multiple_of(2), &tag).await,
                 }
             }
             gone
