@@ -1,4 +1,9 @@
--- Shows a channel's subscriptions ($3, a list of them) by claims $2 under the id $1.
+-- Shows a channel's subscriptions ($3, a list of them) by claims $2 under the id $1, and that it could be resumed: by
+-- whom ($4), who has sent as many messages ($5), from where ($6, $7).
+with resumable as (
+  insert into realtime.resumable (id, key, last_ref, commit, change)
+  values ($1, $4, $5, $6::text::pg_lsn, $7)
+)
 insert into realtime.subscription (subscription_id, entity, filters, claims, action_filter, selected_columns)
 select
   $1,

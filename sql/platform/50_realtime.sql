@@ -46,6 +46,25 @@ create index if not exists subscription_subscription_id_idx on realtime.subscrip
 
 grant select on realtime.subscription to postgres, anon, authenticated, service_role, dashboard_user;
 
+-- How far the channels of realtime.subscription are, so that a client who loses its connection goes on where it was, at
+-- this gateway or another. Unlogged: after a crash of Postgres everybody joins anew.
+create unlogged table if not exists realtime.resumable (
+  id uuid primary key,
+  -- who joined what
+  key bytea not null,
+  -- of the client's last message
+  last_ref bigint not null,
+  -- of the first change that may not have arrived
+  commit pg_lsn not null,
+  change bigint not null,
+  lost_at timestamptz,
+  -- whether its gateway ended without noting how far it was
+  abrupt boolean not null default false
+);
+
+create index if not exists resumable_key on realtime.resumable (key, last_ref);
+revoke all on realtime.resumable from public, anon, authenticated, service_role;
+
 -- Which of the asked rows each asker may see. Asker i takes the role roles[i] and the claims claims[i] and runs the
 -- prepared statement statements[i] on questions[i]. One that fails answers with its failure and hurts nobody else.
 -- It runs with the caller's rights: Postgres lets no security definer function take a role. Its search_path stays the

@@ -25,7 +25,7 @@ const START = 90_000
 const STOP = 30_000
 
 /**
- * A Switchboard of our own, ready to answer: embedded Postgres, free ports, temporary data. Where
+ * A Switchboard of our own, ready to answer, which `restart(signal)` ends and starts again on the same data: embedded Postgres, free ports, temporary data. Where
  * SWITCHBOARD_TEST_URL names a running one, that one, with the keys that `switchboard status -o env` prints taken
  * from the environment; asking for options always starts one.
  *
@@ -42,17 +42,35 @@ export async function start(options) {
   const dataDir = join(root, 'data')
   const [port, dbPort] = await freePorts(2)
   const url = `http://127.0.0.1:${port}`
-  const log = await open(join(root, 'serve.log'), 'w')
-  const child = spawn(
-    BINARY,
-    ['serve', '--data-dir', dataDir, '--listen', `127.0.0.1:${port}`, '--db-port', String(dbPort), ...args],
-    { env: { ...process.env, SWITCHBOARD_DATABASE_URL: undefined, ...env }, stdio: ['ignore', log.fd, log.fd] },
-  )
-  const ended = new Promise((resolve) => {
-    child.on('error', (error) => resolve(`could not be run: ${error.message}`))
-    child.on('exit', (code, signal) => resolve(code === null ? `was ended by ${signal}` : `ended with ${code}`))
-  })
-  await log.close()
+  let child, ended
+  const launch = async () => {
+    const log = await open(join(root, 'serve.log'), 'a')
+    child = spawn(
+      BINARY,
+      ['serve', '--data-dir', dataDir, '--listen', `127.0.0.1:${port}`, '--db-port', String(dbPort), ...args],
+      { env: { ...process.env, SWITCHBOARD_DATABASE_URL: undefined, ...env }, stdio: ['ignore', log.fd, log.fd] },
+    )
+    ended = new Promise((resolve) => {
+      child.on('error', (error) => resolve(`could not be run: ${error.message}`))
+      child.on('exit', (code, signal) => resolve(code === null ? `was ended by ${signal}` : `ended with ${code}`))
+    })
+    await log.close()
+  }
+  const ready = () => {
+    let over
+    ended.then((how) => (over = how))
+    return until(
+      async () => {
+        if (over) throw new Error(`switchboard serve ${over}`)
+        const answer = await fetch(`${url}/health`).catch(() => null)
+        await answer?.body?.cancel()
+        return answer?.ok
+      },
+      'an answer of GET /health',
+      START,
+    )
+  }
+  await launch()
   const last = async () => (await readFile(join(root, 'serve.log'), 'utf8')).split('\n').slice(-40).join('\n')
   // a test that dies leaves no server behind
   const abandon = () => child.kill('SIGTERM')
@@ -73,19 +91,8 @@ export async function start(options) {
     await rm(root, { recursive: true, force: true })
   }
 
-  let over
-  ended.then((how) => (over = how))
   try {
-    await until(
-      async () => {
-        if (over) throw new Error(`switchboard serve ${over}`)
-        const answer = await fetch(`${url}/health`).catch(() => null)
-        await answer?.body?.cancel()
-        return answer?.ok
-      },
-      'an answer of GET /health',
-      START,
-    )
+    await ready()
   } catch (error) {
     child.kill('SIGTERM')
     await Promise.race([ended, delay(STOP, undefined, { ref: false })])
@@ -93,7 +100,13 @@ export async function start(options) {
     await rm(root, { recursive: true, force: true })
     throw new Error(`${error.message}\n${log}`)
   }
-  return stack({ ...(await status(dataDir)), API_URL: url }, stop)
+  const restart = async (signal) => {
+    child.kill(signal)
+    await ended
+    await launch()
+    await ready()
+  }
+  return { ...stack({ ...(await status(dataDir)), API_URL: url }, stop), restart }
 }
 
 /** Brings together what tests need of a running instance. `names` are those of `switchboard status -o env`. */

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{
     Service,
     authorize::Extension,
-    changes::{Binding, Subscribed},
+    changes::{Binding, Client, Key, LastRef, Subscribed},
     error::ChannelError,
     hub::{Membership, Rights, Topic},
     listener::Listener,
@@ -46,6 +46,16 @@ pub struct Channel {
     may_be_present: Option<bool>,
     membership: Membership,
     subscribed: Option<Subscribed>,
+    caller: Caller,
+}
+
+/// Whose socket a channel is joined on.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// What the client calls itself.
+    pub agent: String,
+    /// The number of its last message.
+    pub last_ref: LastRef,
 }
 
 /// What the sender of a broadcast sent.
@@ -73,6 +83,7 @@ impl Channel {
         listener: Arc<Listener>,
         payload: &Value,
         default: &Token,
+        caller: &Caller,
     ) -> Result<(Self, Vec<String>), ChannelError> {
         if listener.subtopic().is_empty() {
             return Err(ChannelError::NoTopic);
@@ -97,9 +108,11 @@ impl Channel {
         let (subscribed, failures) = if config.bindings.is_empty() {
             (None, Vec::new())
         } else {
+            let join_ref = listener.join_ref.as_deref().and_then(|text| text.parse().ok());
+            let client = config.client(&token, &listener, caller, join_ref.unwrap_or_default());
             let changes = service
                 .changes
-                .subscribe(&listener, &token.identity, &config.bindings, None);
+                .subscribe(&listener, &token.identity, &config.bindings, client, None);
             let (subscribed, failures) = changes.await?;
             (Some(subscribed), failures)
         };
@@ -112,6 +125,7 @@ impl Channel {
             may_broadcast: None,
             may_be_present: None,
             subscribed,
+            caller: caller.clone(),
         };
         Ok((channel, failures))
     }
@@ -144,6 +158,20 @@ impl Channel {
         }
     }
 
+    /// Ends the channel of a client that is gone without a word; it goes on where it was when it joins again.
+    pub fn lose(self) {
+        if let Some(subscribed) = self.subscribed {
+            subscribed.lose();
+        }
+    }
+
+    /// Its client has received more.
+    pub fn received(&self) {
+        if let Some(subscribed) = &self.subscribed {
+            subscribed.received();
+        }
+    }
+
     /// Takes a new token. The old subscriptions stay until the new ones are there.
     ///
     /// # Errors
@@ -165,7 +193,10 @@ impl Channel {
         if !self.config.bindings.is_empty() {
             let (listener, bindings) = (&self.listener, &self.config.bindings);
             let (identity, old) = (&self.token.identity, self.subscribed.take());
-            let (subscribed, failures) = service.changes.subscribe(listener, identity, bindings, old).await?;
+            // It is here, so there is nothing it missed.
+            let client = self.config.client(&self.token, listener, &self.caller, 0);
+            let changes = service.changes.subscribe(listener, identity, bindings, client, old);
+            let (subscribed, failures) = changes.await?;
             self.subscribed = Some(subscribed);
             self.tell_subscribed(&failures);
         }
@@ -265,6 +296,21 @@ impl Config {
                 key.to_owned()
             },
             bindings: bindings(config["postgres_changes"].as_array().map_or(&[], Vec::as_slice)),
+        }
+    }
+
+    /// How the client of a channel would be known again.
+    fn client(&self, token: &Token, listener: &Listener, caller: &Caller, join_ref: u64) -> Client {
+        Client {
+            key: Key::new(
+                &token.identity,
+                &caller.agent,
+                &listener.topic,
+                self.private,
+                &self.bindings,
+            ),
+            join_ref,
+            last_ref: caller.last_ref.clone(),
         }
     }
 }

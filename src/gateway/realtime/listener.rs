@@ -1,14 +1,22 @@
 //! The receiving end of a joined channel, as those who have something for it know it.
 
 use std::sync::{
-    Arc,
+    Arc, Mutex, MutexGuard, PoisonError,
     atomic::{AtomicU64, Ordering},
 };
 
 use axum::extract::ws::Message;
 use tokio::sync::mpsc;
 
-use super::{outbox::Outbox, protocol::Version};
+use super::{
+    changes::Position,
+    delivery::{Delivery, Mark},
+    outbox::Outbox,
+    protocol::Version,
+};
+
+/// Changes that may wait for a channel's reply to its join, or for a socket that takes in what it missed.
+const MAX_HELD: usize = 65_536;
 
 /// Numbers channels of this process.
 static LAST: AtomicU64 = AtomicU64::new(0);
@@ -24,6 +32,10 @@ pub struct Listener {
     pub join_ref: Option<String>,
     /// What its socket speaks.
     pub version: Version,
+    /// How far its changes have come.
+    pub delivery: Arc<Delivery>,
+    /// Changes that wait until the client knows of its subscriptions.
+    held: Mutex<Option<Vec<(Message, Mark)>>>,
     outbox: Outbox,
     failed: mpsc::UnboundedSender<u64>,
 }
@@ -42,6 +54,8 @@ impl Listener {
             topic,
             join_ref,
             version,
+            delivery: Arc::default(),
+            held: Mutex::new(Some(Vec::new())),
             outbox,
             failed,
         })
@@ -54,7 +68,42 @@ impl Listener {
 
     /// Sends a frame as it is.
     pub fn send(&self, frame: Message) {
-        self.outbox.send(frame);
+        self.outbox.send(frame, None);
+    }
+
+    /// Sends a change of the database, behind those before it.
+    pub fn send_change(&self, frame: Message, position: Position) {
+        self.delivery.sent(position);
+        let mark = Mark {
+            delivery: Arc::clone(&self.delivery),
+            position,
+        };
+        match &mut *self.held() {
+            Some(held) if held.len() < MAX_HELD => held.push((frame, mark)),
+            Some(_) => self.outbox.give_up(),
+            None => self.outbox.send(frame, Some(mark)),
+        }
+    }
+
+    /// Sends the changes that waited for the reply, no faster than the client reads, and from here on at once.
+    pub async fn release(&self) {
+        loop {
+            let waiting = match &mut *self.held() {
+                Some(held) if !held.is_empty() => std::mem::take(held),
+                held => {
+                    *held = None;
+                    return;
+                }
+            };
+            for (frame, mark) in waiting {
+                self.outbox.has_room().await;
+                self.outbox.send(frame, Some(mark));
+            }
+        }
+    }
+
+    fn held(&self) -> MutexGuard<'_, Option<Vec<(Message, Mark)>>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sends an event of the channel; `payload` is JSON text.

@@ -8,7 +8,7 @@
 //! - [`changes`] row changes from the write-ahead log to those who subscribed and may see them
 //! - [`hub`] who is on which topic: broadcasts, presence ([`presence`]); [`messages`] broadcasts from the database
 //! - [`authorize`] private channels; [`token`] whom a token speaks for
-//! - [`listener`] and [`outbox`] the way to a socket; [`limit`] how often
+//! - [`listener`] and [`outbox`] the way to a socket, [`delivery`] what is known to have arrived; [`limit`] how often
 
 use std::sync::{
     Arc,
@@ -37,6 +37,7 @@ mod api;
 mod authorize;
 mod changes;
 mod channel;
+mod delivery;
 mod error;
 mod hub;
 mod limit;
@@ -153,13 +154,21 @@ async fn websocket(
     let text = key.find(&headers).ok_or(HandshakeError::NoKey)?;
     let token = Token::verify(&service.keys, &text).map_err(HandshakeError::Token)?;
     let place = Place::take(&service).ok_or(HandshakeError::TooManySockets)?;
+    let agent = headers
+        .get(header::USER_AGENT)
+        .map(|agent| String::from_utf8_lossy(agent.as_bytes()).into_owned());
+    let caller = socket::Caller {
+        version,
+        token,
+        agent: agent.unwrap_or_default(),
+    };
     let upgrade = upgrade.max_message_size(MAX_FRAME).max_frame_size(MAX_FRAME);
     Ok(upgrade.on_upgrade(move |socket| async move {
         let stop = service.shutdown.token().clone();
         let tasks = service.shutdown.clone();
         // As a task of the service: stopping waits for its last frames.
         tasks.spawn(async move {
-            socket::run(socket, service, version, token, stop).await;
+            socket::run(socket, service, caller, stop).await;
             drop(place);
         });
     }))

@@ -6,8 +6,10 @@ use std::sync::{
 };
 
 use axum::extract::ws::Message;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
+
+use super::delivery::Mark;
 
 /// Frames a socket may be behind.
 const MAX_FRAMES: usize = 1_024;
@@ -17,16 +19,21 @@ const MAX_BYTES: usize = 16 << 20;
 /// The sending end of a socket. Nothing waits for a slow reader: one that is too far behind is closed.
 #[derive(Clone, Debug)]
 pub struct Outbox {
-    frames: mpsc::Sender<Message>,
+    frames: mpsc::Sender<Frame>,
     waiting: Arc<AtomicUsize>,
+    taken: Arc<Notify>,
     overflow: CancellationToken,
 }
+
+/// A frame, and what its arrival means.
+pub type Frame = (Message, Option<Mark>);
 
 /// The writer's end.
 #[derive(Debug)]
 pub struct Waiting {
-    frames: mpsc::Receiver<Message>,
+    frames: mpsc::Receiver<Frame>,
     waiting: Arc<AtomicUsize>,
+    taken: Arc<Notify>,
 }
 
 impl Outbox {
@@ -34,24 +41,38 @@ impl Outbox {
     pub fn new() -> (Self, Waiting) {
         let (sender, receiver) = mpsc::channel(MAX_FRAMES);
         let waiting = Arc::default();
+        let taken = Arc::default();
         let outbox = Self {
             frames: sender,
             waiting: Arc::clone(&waiting),
+            taken: Arc::clone(&taken),
             overflow: CancellationToken::new(),
         };
         let ends = Waiting {
             frames: receiver,
             waiting,
+            taken,
         };
         (outbox, ends)
     }
 
     /// Puts a frame behind the others, or gives the socket up if it is too far behind.
-    pub fn send(&self, frame: Message) {
+    pub fn send(&self, frame: Message, mark: Option<Mark>) {
         let size = size(&frame);
         let before = self.waiting.fetch_add(size, Ordering::Relaxed);
-        if before > 0 && before + size > MAX_BYTES || self.frames.try_send(frame).is_err() {
+        if before > 0 && before + size > MAX_BYTES || self.frames.try_send((frame, mark)).is_err() {
             self.overflow.cancel();
+        }
+    }
+
+    /// Waits until less than half of what may wait does, or the socket has been given up. For one caller at a time.
+    pub async fn has_room(&self) {
+        while self.waiting.load(Ordering::Relaxed) > MAX_BYTES / 2 || self.frames.capacity() < MAX_FRAMES / 2 {
+            tokio::select! {
+                () = self.taken.notified() => {}
+                () = self.overflow.cancelled() => return,
+                () = self.frames.closed() => return,
+            }
         }
     }
 
@@ -73,17 +94,22 @@ impl Outbox {
 
 impl Waiting {
     /// The next frame; `None` when no more can come.
-    pub async fn next(&mut self) -> Option<Message> {
+    pub async fn next(&mut self) -> Option<Frame> {
         let frame = self.frames.recv().await?;
-        self.waiting.fetch_sub(size(&frame), Ordering::Relaxed);
+        self.took(&frame.0);
         Some(frame)
     }
 
     /// The next frame if one is here.
-    pub fn try_next(&mut self) -> Option<Message> {
+    pub fn try_next(&mut self) -> Option<Frame> {
         let frame = self.frames.try_recv().ok()?;
-        self.waiting.fetch_sub(size(&frame), Ordering::Relaxed);
+        self.took(&frame.0);
         Some(frame)
+    }
+
+    fn took(&self, frame: &Message) {
+        self.waiting.fetch_sub(size(frame), Ordering::Relaxed);
+        self.taken.notify_one();
     }
 }
 
@@ -105,22 +131,22 @@ mod tests {
     fn a_reader_too_far_behind_is_given_up() {
         let (outbox, mut waiting) = Outbox::new();
         for _ in 0..MAX_FRAMES {
-            outbox.send(Message::text("x"));
+            outbox.send(Message::text("x"), None);
         }
         assert!(outbox.overflowed().now_or_never().is_none());
         assert!(waiting.try_next().is_some());
-        outbox.send(Message::text("x"));
+        outbox.send(Message::text("x"), None);
         assert!(outbox.overflowed().now_or_never().is_none());
-        outbox.send(Message::text("x"));
+        outbox.send(Message::text("x"), None);
         assert!(outbox.overflowed().now_or_never().is_some());
     }
 
     #[test]
     fn bytes_count_too() {
         let (outbox, _waiting) = Outbox::new();
-        outbox.send(Message::text("x".repeat(MAX_BYTES + 1)));
+        outbox.send(Message::text("x".repeat(MAX_BYTES + 1)), None);
         assert!(outbox.overflowed().now_or_never().is_none());
-        outbox.send(Message::text("x"));
+        outbox.send(Message::text("x"), None);
         assert!(outbox.overflowed().now_or_never().is_some());
     }
 }

@@ -13,7 +13,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Service,
-    channel::{Channel, Sent},
+    changes::LastRef,
+    channel::{self, Channel, Sent},
+    delivery::Receipts,
     error::ChannelError,
     limit::Limit,
     listener::Listener,
@@ -32,9 +34,26 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// Tokens are looked at again after this time at the latest, as the clock may be set.
 const TOKEN_CHECK: Duration = Duration::from_secs(300);
 
+/// Changes written in one go for which one receipt will do.
+const RECEIPT_EVERY: u32 = 32;
+/// How long receipts of what was written last are waited for when the gateway stops.
+const LAST_RECEIPTS: Duration = Duration::from_millis(500);
+
+/// Who opened a socket.
+#[derive(Debug)]
+pub struct Caller {
+    /// What it speaks.
+    pub version: Version,
+    /// Of the handshake's key; channels that bring none act for it.
+    pub token: Token,
+    /// What it calls itself.
+    pub agent: String,
+}
+
 struct Socket {
     service: Arc<Service>,
     version: Version,
+    caller: channel::Caller,
     /// Of the handshake's key; channels that bring none act for it.
     token: Token,
     outbox: Outbox,
@@ -52,17 +71,23 @@ enum Next {
 }
 
 /// Serves a socket until it ends.
-pub async fn run(socket: WebSocket, service: Arc<Service>, version: Version, token: Token, stop: CancellationToken) {
+pub async fn run(socket: WebSocket, service: Arc<Service>, caller: Caller, stop: CancellationToken) {
+    let Caller { version, token, agent } = caller;
     let (sink, mut stream) = socket.split();
     let (outbox, waiting) = Outbox::new();
     let (failed, mut failures) = mpsc::unbounded_channel();
-    let finish = CancellationToken::new();
-    let writer = tokio::spawn(write(sink, waiting, finish.clone(), outbox.clone()));
+    let (finish, receipts) = (CancellationToken::new(), Arc::new(Receipts::default()));
+    let (finished, of_writer) = (finish.clone(), Arc::clone(&receipts));
+    let writer = tokio::spawn(write(sink, waiting, finished, outbox.clone(), of_writer));
     let mut socket = Socket {
         joins: Limit::new(service.settings.joins_per_second),
         messages: Limit::new(service.settings.messages_per_second),
         service,
         version,
+        caller: channel::Caller {
+            agent,
+            last_ref: LastRef::default(),
+        },
         token,
         outbox: outbox.clone(),
         failed,
@@ -77,7 +102,8 @@ pub async fn run(socket: WebSocket, service: Arc<Service>, version: Version, tok
                 let next = match message {
                     Some(Ok(Message::Text(text))) => socket.frame(version.read_text(&text).ok()).await,
                     Some(Ok(Message::Binary(data))) => socket.frame(version.read_binary(&data).ok()).await,
-                    Some(Ok(Message::Ping(_) | Message::Pong(_))) => Next::Continue,
+                    Some(Ok(Message::Pong(payload))) => socket.receive(&receipts, &payload),
+                    Some(Ok(Message::Ping(_))) => Next::Continue,
                     Some(Ok(Message::Close(_)) | Err(_)) | None => Next::Close,
                 };
                 if matches!(next, Next::Close) {
@@ -91,13 +117,29 @@ pub async fn run(socket: WebSocket, service: Arc<Service>, version: Version, tok
                 tracing::info!("a socket too slow for what is sent to it is closed");
                 break;
             }
-            () = stop.cancelled() => break,
+            () = stop.cancelled() => {
+                let last = async {
+                    while !receipts.is_complete() {
+                        match stream.next().await {
+                            Some(Ok(Message::Pong(payload))) => drop(socket.receive(&receipts, &payload)),
+                            Some(Ok(_)) => {}
+                            Some(Err(_)) | None => return,
+                        }
+                    }
+                };
+                // What has no receipt is sent again to who comes back.
+                let _ = timeout(LAST_RECEIPTS, last).await;
+                break;
+            }
         }
     }
     // Subscriptions and presence end now, not when the last frame is written.
+    socket.channels.drain().for_each(|(_, channel)| channel.lose());
     drop(socket);
     finish.cancel();
-    let _ = writer.await;
+    // What the client still says is read until it has closed too: unread, it would cost the client our last frames.
+    let said = async { while let Some(Ok(_)) = stream.next().await {} };
+    let _ = timeout(2 * FAREWELL, async { tokio::join!(writer, said) }).await;
 }
 
 /// Writes what waits until it is told to finish or the other side stops reading.
@@ -106,9 +148,10 @@ async fn write(
     mut waiting: Waiting,
     finish: CancellationToken,
     outbox: Outbox,
+    receipts: Arc<Receipts>,
 ) {
     let pumped = tokio::select! {
-        pumped = pump(&mut sink, &mut waiting) => pumped,
+        pumped = pump(&mut sink, &mut waiting, &receipts) => pumped,
         () = finish.cancelled() => Ok(()),
     };
     if pumped.is_err() {
@@ -117,7 +160,7 @@ async fn write(
     }
     // A last word, if the other side still reads; any code but 1000 makes clients connect again.
     let last = async {
-        while let Some(frame) = waiting.try_next() {
+        while let Some((frame, _)) = waiting.try_next() {
             sink.feed(frame).await?;
         }
         let (code, reason) = if outbox.is_given_up() {
@@ -131,14 +174,31 @@ async fn write(
     let _ = timeout(FAREWELL, last).await;
 }
 
-/// What is there at once goes out in one flush.
-async fn pump(sink: &mut SplitSink<WebSocket, Message>, waiting: &mut Waiting) -> Result<(), axum::Error> {
+/// What is there at once goes out in one flush, and a request for the receipt with it.
+async fn pump(
+    sink: &mut SplitSink<WebSocket, Message>,
+    waiting: &mut Waiting,
+    receipts: &Receipts,
+) -> Result<(), axum::Error> {
     while let Some(first) = waiting.next().await {
         let written = async {
-            let mut frame = Some(first);
-            while let Some(next) = frame {
+            let (mut frame, mut unasked) = (Some(first), 0);
+            while let Some((next, mark)) = frame {
                 sink.feed(next).await?;
+                if let Some(mark) = mark {
+                    receipts.written(mark);
+                    unasked += 1;
+                }
                 frame = waiting.try_next();
+                if unasked >= RECEIPT_EVERY
+                    && let Some(ping) = receipts.ask()
+                {
+                    sink.feed(ping).await?;
+                    unasked = 0;
+                }
+            }
+            if let Some(ping) = receipts.ask() {
+                sink.feed(ping).await?;
             }
             sink.flush().await
         };
@@ -148,9 +208,27 @@ async fn pump(sink: &mut SplitSink<WebSocket, Message>, waiting: &mut Waiting) -
 }
 
 impl Socket {
+    /// A pong: notes what has arrived, and asks for the receipt of what was written since.
+    fn receive(&self, receipts: &Receipts, payload: &[u8]) -> Next {
+        let arrived = receipts.receive(payload);
+        for channel in self.channels.values() {
+            if arrived
+                .iter()
+                .any(|mark| Arc::ptr_eq(&mark.delivery, &channel.listener.delivery))
+            {
+                channel.received();
+            }
+        }
+        if let Some(ping) = receipts.ask() {
+            self.outbox.send(ping, None);
+        }
+        Next::Continue
+    }
+
     async fn frame(&mut self, frame: Option<Frame>) -> Next {
         // What cannot be read is dropped, as Supabase does.
         let Some(frame) = frame else { return Next::Continue };
+        self.caller.last_ref.saw(frame.reference.as_deref());
         match (frame.topic.as_str(), frame.event.as_str()) {
             ("phoenix", "heartbeat") => self.reply(None, &frame, Ok(json!({}))),
             (topic, "phx_join") if topic.starts_with("realtime:") => return self.join(frame).await,
@@ -185,12 +263,13 @@ impl Socket {
             };
             let (outbox, failed) = (self.outbox.clone(), self.failed.clone());
             let listener = Listener::new(frame.topic.clone(), join_ref.clone(), self.version, outbox, failed);
-            Channel::join(&self.service, listener, &payload, &self.token).await
+            Channel::join(&self.service, listener, &payload, &self.token, &self.caller).await
         };
         match outcome {
             Ok((channel, failures)) => {
                 self.reply(join_ref.as_deref(), &frame, Ok(channel.reply()));
                 channel.greet(&failures);
+                channel.listener.release().await;
                 self.channels.insert(frame.topic, channel);
             }
             Err(error) => {
@@ -276,12 +355,16 @@ impl Socket {
         self.outbox.send(
             self.version
                 .text(join_ref, reference, &frame.topic, "phx_reply", &payload),
+            None,
         );
     }
 
     /// Ends a channel for good: the client does not join again by itself.
     fn close(&self, channel: Channel) {
-        self.end(channel, "phx_close");
+        let listener = Arc::clone(&channel.listener);
+        // Nothing is delivered behind its end.
+        drop(channel);
+        self.tell_end(&listener, "phx_close");
     }
 
     /// Ends a channel in a way that makes the client join again.
@@ -291,17 +374,18 @@ impl Socket {
             return;
         };
         if let Some(channel) = self.channels.remove(&topic) {
-            self.end(channel, "phx_error");
+            let listener = Arc::clone(&channel.listener);
+            channel.lose();
+            self.tell_end(&listener, "phx_error");
         }
     }
 
-    fn end(&self, channel: Channel, event: &str) {
-        let listener = Arc::clone(&channel.listener);
-        // Nothing is delivered behind its end.
-        drop(channel);
+    fn tell_end(&self, listener: &Listener, event: &str) {
         let join_ref = listener.join_ref.as_deref();
-        self.outbox
-            .send(self.version.text(join_ref, join_ref, &listener.topic, event, "{}"));
+        self.outbox.send(
+            self.version.text(join_ref, join_ref, &listener.topic, event, "{}"),
+            None,
+        );
     }
 
     /// When the first token ends, or in five minutes.

@@ -20,12 +20,14 @@ struct Event<'a> {
     ids: Vec<u32>,
 }
 
-/// Sends everything in the order of commits.
-pub fn deliver(hub: &Hub, tables: &Tables, batch: &[Streamed], due: &[Due<'_>], verdicts: &Verdicts) {
+/// Sends everything in the order of commits; what the database broadcasts to the hub, if there is one.
+pub fn deliver(hub: Option<&Hub>, tables: &Tables, batch: &[Streamed], due: &[Due<'_>], verdicts: &Verdicts) {
     let mut due = due.iter().enumerate().peekable();
     for streamed in batch {
         if messages::is_messages(&streamed.relation) {
-            messages::deliver(hub, &streamed.relation, &streamed.change);
+            if let Some(hub) = hub {
+                messages::deliver(hub, &streamed.relation, &streamed.change);
+            }
             continue;
         }
         let mut events: HashMap<u64, Event<'_>> = HashMap::new();
@@ -98,6 +100,6 @@ fn send<'a>(tables: &Tables, streamed: &Streamed, events: impl Iterator<Item = E
             let payload = format!("{{\"ids\":{ids:?},\"data\":{data}}}");
             version.text(None, None, topic, "postgres_changes", &payload)
         });
-        listener.send(frame.clone());
+        listener.send_change(frame.clone(), streamed.position);
     }
 }

@@ -23,7 +23,7 @@ pub struct Due<'a> {
 
 impl<'a> Due<'a> {
     /// All of a batch, in its order.
-    pub fn of(batch: &'a [Streamed], registry: &Registry) -> Vec<Self> {
+    pub fn of(batch: impl IntoIterator<Item = &'a Streamed>, registry: &Registry) -> Vec<Self> {
         let mut all = Vec::new();
         for streamed in batch {
             if messages::is_messages(&streamed.relation) {

@@ -2,33 +2,30 @@
 //! of commits. While Postgres answers, further transactions pile up: batches grow with the load, and order needs no
 //! other care.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use pgwire_replication::Lsn;
 use sqlx::PgPool;
 use tokio::{
-    sync::watch,
+    sync::{mpsc, watch},
     time::{Instant, sleep},
 };
 
 use super::{
-    deliver::deliver,
     due::Due,
-    pgoutput::Relation,
-    questions::{ask, decide},
+    history::History,
+    judge::Judge,
+    position::Position,
     registry::Registry,
+    resume::Returning,
     slot::{self, Node},
     stream::{Stream, StreamError, Streamed},
-    tables::Tables,
-    verdict::Verdicts,
-    visibility::Asker,
 };
-use crate::{
-    db::{Database, session::Failure},
-    gateway::realtime::{hub::Hub, messages},
-    health::Part,
-    shutdown::Shutdown,
-};
+use crate::{db::Database, gateway::realtime::hub::Hub, health::Part, shutdown::Shutdown};
 
 /// Pauses between attempts to open the stream, doubling.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -39,21 +36,42 @@ const LAST_PAUSE: Duration = Duration::from_secs(10);
 pub struct Parts {
     pub database: Database,
     pub pool: PgPool,
-    pub asker: Asker,
     pub node: Node,
     pub registry: Arc<Registry>,
     pub hub: Arc<Hub>,
     pub health: Part,
     pub live: watch::Sender<bool>,
+    /// Before which place everything has been delivered.
+    pub delivered: Arc<Delivered>,
+    /// Channels of clients that lost their connection and are back.
+    pub returning: mpsc::UnboundedReceiver<Returning>,
+}
+
+/// Before which place everything has been delivered, to whoever it was for then.
+#[derive(Debug, Default)]
+pub struct Delivered(Mutex<Position>);
+
+impl Delivered {
+    /// The place.
+    pub fn get(&self) -> Position {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, position: Position) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = position;
+    }
 }
 
 /// The loop.
 #[derive(Debug)]
 pub struct Feed {
     parts: Parts,
-    tables: Tables,
-    /// Up to where everything has been delivered; zero leaves it to the slot.
-    position: Lsn,
+    judge: Judge,
+    history: History,
+    /// Up to where the stream has been read and delivered; nothing before the first time.
+    position: Option<Lsn>,
+    /// Where the log ended when this process first read it: what is before was for clients of an earlier one.
+    past: Lsn,
     /// Whether the slot cannot go on and has to be made anew.
     slot_failed: bool,
     /// Whether what an earlier run left has been removed.
@@ -66,17 +84,17 @@ enum FeedError {
     Stream(#[from] StreamError),
     #[error(transparent)]
     Database(#[from] sqlx::Error),
-    #[error(transparent)]
-    Session(#[from] Failure),
 }
 
 impl Feed {
     /// A loop that has not started.
-    pub fn new(parts: Parts) -> Self {
+    pub fn new(parts: Parts, judge: Judge) -> Self {
         Self {
             parts,
-            tables: Tables::default(),
-            position: Lsn::ZERO,
+            judge,
+            history: History::default(),
+            position: None,
+            past: Lsn::ZERO,
             slot_failed: false,
             started: false,
         }
@@ -110,20 +128,7 @@ impl Feed {
             }
             pause = (pause * 2).min(LAST_PAUSE);
         }
-        // The walsender may take a moment to see that its reader has gone.
-        for _ in 0..50 {
-            match slot::drop(&self.parts.pool, &self.parts.node).await {
-                Ok(()) => return,
-                Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("55006") => {
-                    sleep(Duration::from_millis(100)).await;
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "the replication slot could not be dropped");
-                    return;
-                }
-            }
-        }
-        tracing::warn!("the replication slot could not be dropped: it is still in use");
+        release_slot(&self.parts.pool, &self.parts.node).await;
     }
 
     /// One connection's life; returns why it ended.
@@ -135,22 +140,8 @@ impl Feed {
     }
 
     async fn stream(&mut self) -> Result<std::convert::Infallible, FeedError> {
+        let from = self.open_slot().await?;
         let Parts { pool, node, .. } = &self.parts;
-        // One that an earlier run left is as good as a new one, and is there at once: making one waits for every
-        // transaction that is running.
-        if self.slot_failed || !slot::is_usable(pool, node).await? {
-            slot::create(pool, node).await?;
-            (self.position, self.slot_failed) = (Lsn::ZERO, false);
-            // Whoever was subscribed has missed what the slot before this one did not tell: no silent gap.
-            let missed = self.parts.registry.listeners();
-            if !missed.is_empty() {
-                tracing::warn!(
-                    channels = missed.len(),
-                    "the replication slot was lost; its channels have to join again"
-                );
-            }
-            missed.iter().for_each(|listener| listener.fail());
-        }
         if !self.started {
             sqlx::query(include_str!("../../../../sql/gateway/realtime_forget.sql"))
                 .bind(node.name())
@@ -158,54 +149,134 @@ impl Feed {
                 .await?;
             self.started = true;
         }
-        let mut stream = Stream::open(&self.parts.database, &node.slot(), self.position).await?;
-        self.tables.clear();
+        let mut stream = Stream::open(&self.parts.database, &node.slot(), from).await?;
+        self.judge.forget_tables();
         // From here on the slot is ours and keeps what comes.
-        self.parts.live.send_replace(true);
-        self.parts.health.ready();
         tracing::info!(slot = node.slot(), "streaming database changes");
-        let registry = Arc::clone(&self.parts.registry);
         loop {
-            let wanted = |relation: &Relation| {
-                messages::is_messages(relation) || registry.wants(&relation.schema, &relation.name)
+            if stream.position() >= self.past && !*self.parts.live.borrow() {
+                self.parts.live.send_replace(true);
+                self.parts.health.ready();
+            }
+            tokio::select! {
+                arrived = stream.arrival() => {
+                    arrived?;
+                    let batch = stream.batch().await?;
+                    let position = stream.position();
+                    self.take(batch, position).await;
+                    stream.acknowledge(self.history.dispensable(position));
+                }
+                Some(first) = self.parts.returning.recv() => self.welcome_back(first).await,
+            }
+        }
+    }
+
+    /// Where to read from; makes the slot if there is none to go on with.
+    async fn open_slot(&mut self) -> Result<Lsn, FeedError> {
+        let Parts { pool, node, .. } = &self.parts;
+        let (read, end) = slot::find(pool, node).await?;
+        // One that an earlier run left is there at once: making one waits for every transaction that is running.
+        let known = read.filter(|_| !self.slot_failed);
+        let from = match (known, self.position) {
+            (Some(_), Some(position)) => return Ok(position),
+            (Some(read), None) => {
+                self.history.clear(Position::new(read.0, 0), true);
+                read
+            }
+            (None, _) => {
+                slot::create(pool, node).await?;
+                self.slot_failed = false;
+                let (read, end) = slot::find(pool, node).await?;
+                let read = read.unwrap_or(end);
+                self.history.clear(Position::new(read.0, 0), false);
+                read
+            }
+        };
+        // Whoever was subscribed has missed what the slot before this one did not tell: no silent gap.
+        let missed = self.parts.registry.listeners();
+        if !missed.is_empty() {
+            tracing::warn!(
+                channels = missed.len(),
+                "the replication slot was lost; its channels have to join again"
+            );
+        }
+        missed.iter().for_each(|listener| listener.fail());
+        self.past = end;
+        self.position = Some(from);
+        self.parts.delivered.set(Position::new(from.0, 0));
+        Ok(from)
+    }
+
+    /// Delivers what arrived and keeps it for those who are away.
+    async fn take(&mut self, batch: Vec<Streamed>, end: Lsn) {
+        let past = batch.partition_point(|streamed| streamed.position.commit < self.past.0);
+        let present = &batch[past..];
+        if !present.is_empty() {
+            let registry = &self.parts.registry;
+            let due = || Due::of(present, registry);
+            self.judge.deliver(present, Some(&self.parts.hub), due).await;
+        }
+        let inside = batch.last().map(|last| last.position.next());
+        self.history.keep(batch, end, std::time::Instant::now());
+        self.position = Some(end);
+        let behind = Position::new(end.0, 0);
+        self.parts
+            .delivered
+            .set(inside.map_or(behind, |inside| inside.max(behind)));
+    }
+
+    /// Delivers to channels that are back what they missed, then lets them take part.
+    async fn welcome_back(&mut self, first: Returning) {
+        let mut returning = vec![first];
+        while let Ok(next) = self.parts.returning.try_recv() {
+            returning.push(next);
+        }
+        // In a registry of their own: nobody else is served again.
+        let registry = Registry::default();
+        let mut missing_since = HashMap::new();
+        for channel in &mut returning {
+            if channel.from < self.history.start() && !(channel.at_latest && self.history.is_whole()) {
+                channel.tell_gap();
+            }
+            missing_since.insert(channel.listener.id, channel.from);
+            channel.registered = registry.replace(&Vec::new(), std::mem::take(&mut channel.subscriptions));
+        }
+        let first = missing_since.values().min().copied().unwrap_or_default();
+        for part in self.history.since(first) {
+            let due = || {
+                let mut due = Due::of(part, &registry);
+                due.retain(|due| missing_since[&due.subscription.listener.id] <= due.streamed.position);
+                due
             };
-            let batch = stream.batch(wanted).await?;
-            if !batch.is_empty() {
-                self.pass_on(&batch).await;
-            }
-            self.position = stream.acknowledge();
+            self.judge.deliver(part, None, due).await;
+        }
+        for channel in returning {
+            self.parts.registry.adopt(&channel.registered);
+            channel.done();
         }
     }
+}
 
-    /// Delivers a batch. Waits for a database that is away rather than lose it.
-    async fn pass_on(&mut self, batch: &[Streamed]) {
-        let mut pause = FIRST_PAUSE;
-        loop {
-            match self.prepare(batch).await {
-                Ok((due, verdicts)) => {
-                    deliver(&self.parts.hub, &self.tables, batch, &due, &verdicts);
-                    self.parts.health.ready();
-                    return;
-                }
-                Err(error) => {
-                    self.parts.health.failing("the database does not answer");
-                    tracing::warn!(%error, changes = batch.len(), "changes wait for the database");
-                    sleep(pause).await;
-                    pause = (pause * 2).min(LAST_PAUSE);
-                }
+/// Leaves the slot to the next run, whose clients want what they miss meanwhile; drops it where Postgres would
+/// keep the log for it without end.
+async fn release_slot(pool: &PgPool, node: &Node) {
+    // The walsender may take a moment to see that its reader has gone.
+    for _ in 0..50 {
+        let released = match slot::may_stay(pool).await {
+            Ok(true) => Ok(()),
+            Ok(false) => slot::drop(pool, node).await,
+            Err(error) => Err(error),
+        };
+        match released {
+            Ok(()) => return,
+            Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("55006") => {
+                sleep(Duration::from_millis(100)).await;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the replication slot could not be dropped");
+                return;
             }
         }
     }
-
-    /// Everything a delivery needs to know: who is concerned, and what Postgres says of it.
-    async fn prepare<'a>(&mut self, batch: &'a [Streamed]) -> Result<(Vec<Due<'a>>, Verdicts), FeedError> {
-        let Parts {
-            pool, asker, registry, ..
-        } = &mut self.parts;
-        let mut due = Due::of(batch, registry);
-        self.tables.refresh(pool, &mut due).await?;
-        decide(asker, &mut due).await?;
-        let verdicts = ask(asker, &self.tables, &due).await?;
-        Ok((due, verdicts))
-    }
+    tracing::warn!("the replication slot could not be dropped: it is still in use");
 }

@@ -49,11 +49,13 @@ impl Subscription {
 
 type Bucket = HashMap<u64, Arc<Subscription>>;
 
-/// All subscriptions of this gateway.
+/// Numbers subscriptions of this process.
+static LAST: AtomicU64 = AtomicU64::new(0);
+
+/// Subscriptions by what they want: all of this gateway, or a few on their own.
 #[derive(Debug, Default)]
 pub struct Registry {
     places: Mutex<Places>,
-    last: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -76,7 +78,7 @@ pub type Registered = Vec<(u64, Arc<Subscription>)>;
 impl Registry {
     /// Puts subscriptions in the place of others, in one step: a change meets either the old or the new.
     pub fn replace(&self, old: &Registered, new: Vec<Subscription>) -> Registered {
-        let number = |subscription| (self.last.fetch_add(1, Ordering::Relaxed), Arc::new(subscription));
+        let number = |subscription| (LAST.fetch_add(1, Ordering::Relaxed), Arc::new(subscription));
         let new: Registered = new.into_iter().map(number).collect();
         let mut places = self.lock();
         for (number, subscription) in old {
@@ -88,14 +90,12 @@ impl Registry {
         new
     }
 
-    /// Whether anybody may want changes of a table.
-    pub fn wants(&self, schema: &str, table: &str) -> bool {
-        let places = self.lock();
-        !places.wild.is_empty()
-            || places
-                .tables
-                .get(schema)
-                .is_some_and(|tables| tables.contains_key(table))
+    /// Takes in subscriptions of another registry.
+    pub fn adopt(&self, registered: &Registered) {
+        let mut places = self.lock();
+        for (number, subscription) in registered {
+            places.bucket(subscription).insert(*number, Arc::clone(subscription));
+        }
     }
 
     /// The subscriptions that a change of `row` concerns as far as can be told here, with the conditions Postgres

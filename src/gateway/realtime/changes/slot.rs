@@ -1,5 +1,6 @@
 //! This gateway's replication slot, and the name it is found by.
 
+use pgwire_replication::Lsn;
 use sha2::{Digest, Sha256};
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -50,15 +51,34 @@ pub async fn create(pool: &PgPool, node: &Node) -> sqlx::Result<()> {
     Ok(())
 }
 
-/// Whether the slot can still be read from.
+/// Up to where the slot has been read, if it can still be read from; and the log's end.
 ///
 /// # Errors
 /// Those of the database.
-pub async fn is_usable(pool: &PgPool, node: &Node) -> sqlx::Result<bool> {
-    let sql = "select exists (
-        select from pg_replication_slots where slot_name = $1 and wal_status is distinct from 'lost'
-    )";
-    sqlx::query_scalar(sql).bind(node.slot()).fetch_one(pool).await
+pub async fn find(pool: &PgPool, node: &Node) -> sqlx::Result<(Option<Lsn>, Lsn)> {
+    let sql = "select
+        (
+          select confirmed_flush_lsn - '0/0'
+          from pg_replication_slots
+          where slot_name = $1
+            and wal_status is distinct from 'lost'
+        )::bigint,
+        (pg_current_wal_flush_lsn() - '0/0')::bigint";
+    let (read, end): (Option<i64>, i64) = sqlx::query_as(sql).bind(node.slot()).fetch_one(pool).await?;
+    Ok((read.map(lsn), lsn(end)))
+}
+
+fn lsn(bytes: i64) -> Lsn {
+    Lsn(bytes.cast_unsigned())
+}
+
+/// Whether a slot that nobody reads may stay: the server bounds what it keeps for it.
+///
+/// # Errors
+/// Those of the database.
+pub async fn may_stay(pool: &PgPool) -> sqlx::Result<bool> {
+    let sql = "select current_setting('max_slot_wal_keep_size') <> '-1'";
+    sqlx::query_scalar(sql).fetch_one(pool).await
 }
 
 /// Drops the slot, if it is there.

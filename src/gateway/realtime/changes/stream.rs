@@ -8,7 +8,10 @@ use pgwire_replication::{
 };
 use sqlx::postgres::PgSslMode;
 
-use super::pgoutput::{self, Change, Message, Relation};
+use super::{
+    pgoutput::{self, Cell, Change, Message, Relation},
+    position::Position,
+};
 use crate::{
     config::Secret,
     db::{Database, Login},
@@ -29,6 +32,8 @@ const MAX_CHANGES: usize = 4_096;
 pub struct Streamed {
     /// The transaction.
     pub xid: u32,
+    /// Where it stands among all others.
+    pub position: Position,
     /// When it committed, microseconds since 2000.
     pub committed: i64,
     /// The table as it was then.
@@ -37,13 +42,33 @@ pub struct Streamed {
     pub change: Change,
 }
 
+impl Streamed {
+    /// The memory it takes, in bytes, about.
+    pub fn size(&self) -> usize {
+        let rows = [&self.change.old, &self.change.new].into_iter().flatten();
+        let cells = rows
+            .flatten()
+            .map(|cell| cell.text().map_or(0, str::len) + size_of::<Cell>());
+        cells.sum::<usize>() + size_of::<Self>()
+    }
+}
+
 /// The open stream.
 pub struct Stream {
     client: ReplicationClient,
     relations: HashMap<u32, Arc<Relation>>,
-    /// The transaction under way: number and commit time.
-    open: Option<(u32, i64)>,
+    open: Option<Transaction>,
+    /// Taken from the client, and not yet looked at.
+    arrived: Option<ReplicationEvent>,
     position: Lsn,
+}
+
+/// The transaction under way.
+struct Transaction {
+    xid: u32,
+    committed: i64,
+    /// Of the next change.
+    position: Position,
 }
 
 /// Why the stream ended.
@@ -85,21 +110,35 @@ impl Stream {
             client,
             relations: HashMap::new(),
             open: None,
+            arrived: None,
             position: from,
         })
     }
 
-    /// Everything that has arrived, once something has; only of tables that are `wanted`. Empty when all that came
-    /// was of no interest. What is returned counts as read only after [`Stream::acknowledge`].
+    /// Waits for something to arrive. Nothing is lost when it is given up.
+    ///
+    /// # Errors
+    /// When the stream has ended.
+    pub async fn arrival(&mut self) -> Result<(), StreamError> {
+        if self.arrived.is_none() {
+            self.arrived = Some(self.client.recv().await?.ok_or(StreamError::Ended)?);
+        }
+        Ok(())
+    }
+
+    /// Everything that has arrived, once something has. Empty when nothing of it was a change. What is returned counts
+    /// as read only after [`Stream::acknowledge`].
     ///
     /// # Errors
     /// When the stream has ended. What arrived before is lost here and comes again.
-    pub async fn batch(&mut self, wanted: impl Fn(&Relation) -> bool) -> Result<Vec<Streamed>, StreamError> {
+    pub async fn batch(&mut self) -> Result<Vec<Streamed>, StreamError> {
         let mut batch = Vec::new();
         let mut events = 0_usize;
         loop {
             // Between transactions with nothing more at hand the batch is complete; inside one the rest is on its way.
-            let event = if events == 0 || self.open.is_some() && batch.len() < MAX_CHANGES {
+            let event = if let Some(event) = self.arrived.take() {
+                Some(event)
+            } else if events == 0 || self.open.is_some() && batch.len() < MAX_CHANGES {
                 self.client.recv().await?
             } else if batch.len() < MAX_CHANGES
                 && events < MAX_CHANGES
@@ -114,8 +153,14 @@ impl Stream {
                 ReplicationEvent::Begin {
                     xid,
                     commit_time_micros,
-                    ..
-                } => self.open = Some((xid, commit_time_micros)),
+                    final_lsn,
+                } => {
+                    self.open = Some(Transaction {
+                        xid,
+                        committed: commit_time_micros,
+                        position: Position::new(final_lsn.0, 0),
+                    });
+                }
                 ReplicationEvent::Commit { end_lsn, .. } => {
                     self.open = None;
                     self.position = end_lsn;
@@ -142,15 +187,15 @@ impl Stream {
                         {
                             return Err(pgoutput::Malformed.into());
                         }
-                        let (xid, committed) = self.open.ok_or(pgoutput::Malformed)?;
-                        if wanted(relation) {
-                            batch.push(Streamed {
-                                xid,
-                                committed,
-                                relation: Arc::clone(relation),
-                                change,
-                            });
-                        }
+                        let open = self.open.as_mut().ok_or(pgoutput::Malformed)?;
+                        batch.push(Streamed {
+                            xid: open.xid,
+                            position: open.position,
+                            committed: open.committed,
+                            relation: Arc::clone(relation),
+                            change,
+                        });
+                        open.position = open.position.next();
                     }
                     None => {}
                 },
@@ -159,10 +204,14 @@ impl Stream {
         }
     }
 
-    /// Everything returned so far has been dealt with: Postgres need not keep it. Gives the position.
-    pub fn acknowledge(&self) -> Lsn {
-        self.client.update_applied_lsn(self.position);
+    /// Up to where the stream has been read.
+    pub fn position(&self) -> Lsn {
         self.position
+    }
+
+    /// Postgres need not keep what is before this place.
+    pub fn acknowledge(&self, dispensable: Lsn) {
+        self.client.update_applied_lsn(dispensable);
     }
 }
 
