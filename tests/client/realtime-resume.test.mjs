@@ -55,10 +55,14 @@ async function proxy() {
   }
 }
 
-/** A listener to a room's notes by way of `url`: `ids` as they came, and `broadcasts`. */
-async function listener(person, url, room) {
+/**
+ * A listener to a room's notes by way of `url`: `ids` as they came, and `broadcasts`. With the `session` of another
+ * it is a tab beside it.
+ */
+async function listener(person, url, room, session) {
   const own = client({ ...stack, url })
-  must(await own.auth.signInWithPassword({ email: person.email, password: person.password }))
+  if (session) must(await own.auth.setSession(session))
+  else must(await own.auth.signInWithPassword({ email: person.email, password: person.password }))
   const [ids, broadcasts] = [[], []]
   const channel = own
     .channel(`room-${room}`)
@@ -164,7 +168,8 @@ describe('a client that loses its connection', { concurrency: true }, () => {
     await until(() => first.ids.length === 2, 'the first notes')
     way.cut()
     written.push(...(await write(person, 'tabs', 3)))
-    const second = await listener(person, stack.url, 'tabs')
+    const { data: sameBrowser } = await first.client.auth.getSession()
+    const second = await listener(person, stack.url, 'tabs', sameBrowser.session)
     await until(() => first.ids.length >= written.length, 'the notes written meanwhile', BACK)
     const [last] = await write(person, 'tabs')
     written.push(last)

@@ -759,18 +759,70 @@ describe('channels', () => {
     await other.client.removeAllChannels()
     const mine = await subscribed(me.client.channel(topic, own))
     assert.equal(await mine.send({ type: 'broadcast', event: 'e', payload: {} }), 'ok')
-    // Readable for both, writable for none: the write is dropped without a word.
+    // Readable for both, writable for none: who wants to know is told.
     const shared = `rt-open-${randomUUID()}`
     const heard = []
     await subscribed(me.client.channel(shared, { config: { private: true } }).on('broadcast', { event: '*' }, (m) => heard.push(m)))
     const writer = await subscribed(other.client.channel(shared, { config: { private: true, broadcast: { ack: true } } }))
-    assert.equal(await writer.send({ type: 'broadcast', event: 'no', payload: {} }, { timeout: 500 }), 'timed out')
+    assert.equal(await writer.send({ type: 'broadcast', event: 'no', payload: {} }), 'error')
     // The public channel of that name is another one.
     const open = await subscribed(client(stack).channel(shared, { config: { broadcast: { ack: true } } }))
     assert.equal(await open.send({ type: 'broadcast', event: 'public', payload: {} }), 'ok')
     await sql(stack, `select realtime.send('{"a": 1}', 'db', $1, true)`, [shared])
     await until(() => heard.length > 0, 'the message from the database')
     assert.deepEqual(heard.map((m) => m.event), ['db'])
+  })
+
+  test('broadcasts of before are sent to who asks for them', async () => {
+    const { client: made } = await as()
+    const topic = `rt-open-${randomUUID()}`
+    const send = (event, payload = '{}', isPrivate = true) =>
+      sql(stack, 'select realtime.send($1::jsonb, $2, $3, $4)', [payload, event, topic, isPrivate])
+    const heard = (config) => {
+      const list = []
+      const channel = made.channel(topic, { config: { private: true, broadcast: config } })
+      const error = new Promise((resolve) => {
+        channel.on('broadcast', { event: '*' }, (message) => list.push(message))
+        channel.subscribe((status, error) => (error ? resolve(error.message) : status === 'SUBSCRIBED' && resolve()))
+      })
+      return { list, channel, error }
+    }
+    const since = Date.now() - 60_000
+    for (const event of ['a', 'b', 'c']) await send(event, '{"n": 1}')
+    await send('public', '{}', false)
+    await sql(stack, `select realtime.send_binary('\\x00ff', 'bytes', $1, true)`, [topic])
+    const last = heard({ replay: { since, limit: 3 } })
+    assert.equal(await last.error, undefined)
+    await until(() => last.list.length === 3, 'the last three')
+    assert.deepEqual(last.list.map(({ event, meta }) => [event, meta.replayed]), [['b', true], ['c', true], ['bytes', true]])
+    assert.deepEqual([...new Uint8Array(last.list[2].payload)], [0, 255])
+    assert.equal(last.list[0].meta.id, last.list[0].payload.id)
+    await send('live')
+    await until(() => last.list.length === 4, 'a live one')
+    assert.equal(last.list[3].meta.replayed, undefined)
+    await made.removeAllChannels()
+
+    const later = heard({ replay: { since: Date.now() + 60_000 } })
+    await later.error
+    await send('new')
+    await until(() => later.list.length > 0, 'a new one')
+    assert.deepEqual(later.list.map(({ event }) => event), ['new'])
+    await made.removeAllChannels()
+    const bad = heard({ replay: { since, limit: -1 } })
+    assert.match(await bad.error, /UnableToReplayMessages: Replay params are not valid/)
+    await made.removeAllChannels()
+    const socket = await raw()
+    const reply = await socket.join('realtime:open', { broadcast: { replay: { since } } })
+    assert.match(reply.response.reason, /UnableToReplayMessages: Replay is not allowed for public channels/)
+  })
+
+  test('a channel that waits for it is told when the database is listened to', async () => {
+    const { client: made } = await as()
+    const channel = made.channel(`rt-open-${randomUUID()}`, { config: { private: true, broadcast: { replication_ready: true } } })
+    const told = new Promise((resolve) => channel.on('system', {}, (each) => each.extension === 'system' && resolve(each)))
+    await subscribed(channel)
+    const { status, message } = await told
+    assert.deepEqual([status, message], ['ok', 'Replication connection established'])
   })
 
   test('broadcasts from the database and over HTTP', async () => {

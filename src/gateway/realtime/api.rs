@@ -130,7 +130,7 @@ pub async fn broadcast_batch(
         };
         if may_write(&service, &token, &topic).await? {
             let payload = broadcast_object(&message.event, message.payload.get(), None);
-            service.hub.broadcast(&topic, None, |version, topic| {
+            service.hub.broadcast(&topic, None, None, |version, topic| {
                 Some(version.text(None, None, topic, "broadcast", &payload))
             });
         }
@@ -181,7 +181,7 @@ pub async fn broadcast_one(
     if !may_write(&service, &token, &topic).await? {
         return Err(ApiError::Forbidden);
     }
-    service.hub.broadcast(&topic, None, |version, topic| {
+    service.hub.broadcast(&topic, None, None, |version, topic| {
         version.broadcast(topic, &event, &body, None)
     });
     Ok(StatusCode::ACCEPTED)

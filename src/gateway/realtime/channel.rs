@@ -13,6 +13,7 @@ use super::{
     hub::{Membership, Rights, Topic},
     listener::Listener,
     protocol::Body,
+    replay::{self, Replay},
     token::Token,
 };
 
@@ -26,6 +27,10 @@ struct Config {
     ack: bool,
     /// Send broadcasts back to their sender.
     to_itself: bool,
+    /// Say when messages of the database are on their way.
+    replication_ready: bool,
+    /// What to send of before.
+    replay: Value,
     private: bool,
     presence_enabled: bool,
     presence_key: String,
@@ -47,6 +52,8 @@ pub struct Channel {
     membership: Membership,
     subscribed: Option<Subscribed>,
     caller: Caller,
+    /// Messages to send behind the reply to the join.
+    before: Vec<replay::Message>,
 }
 
 /// Whose socket a channel is joined on.
@@ -102,8 +109,18 @@ impl Channel {
             private: config.private,
         };
         let rights = rights(service, &token, &topic).await?;
-        if rights == Rights::default() {
+        let replay = Replay::read(&config.replay, config.private)?;
+        if rights == Rights::default() || replay.is_some() && !rights.broadcast {
             return Err(ChannelError::Forbidden(topic.name));
+        }
+        // On its topic first: what comes while the messages of before are fetched is not between the two.
+        let membership = service.hub.join(topic.clone(), &listener, rights);
+        let before = match replay {
+            Some(replay) => replay.messages(service.changes.pool(), &topic.name).await?,
+            None => Vec::new(),
+        };
+        if config.replication_ready {
+            service.changes.flowing().await?;
         }
         let (subscribed, failures) = if config.bindings.is_empty() {
             (None, Vec::new())
@@ -117,7 +134,8 @@ impl Channel {
             (Some(subscribed), failures)
         };
         let channel = Self {
-            membership: service.hub.join(topic, &listener, rights),
+            membership,
+            before,
             listener,
             token,
             config,
@@ -141,8 +159,13 @@ impl Channel {
     }
 
     /// What follows the reply.
-    pub fn greet(&self, failures: &[String]) {
+    pub fn greet(&mut self, failures: &[String]) {
+        replay::send(&self.listener, &std::mem::take(&mut self.before));
         self.tell_subscribed(failures);
+        if self.config.replication_ready {
+            self.listener
+                .system("system", "ok", "Replication connection established");
+        }
         if self.config.presence_enabled && self.rights.presence {
             self.membership.send_presence_state();
         }
@@ -203,20 +226,25 @@ impl Channel {
         Ok(())
     }
 
-    /// Passes a broadcast on; true if the sender is to be told. One that the policies forbid is dropped in silence.
+    /// Passes a broadcast on. Gives the response, ok or error, if the sender wants one.
     ///
     /// # Errors
     /// When the database cannot be asked for the policies.
-    pub async fn broadcast(&mut self, service: &Service, sent: Sent) -> Result<bool, ChannelError> {
+    pub async fn broadcast(
+        &mut self,
+        service: &Service,
+        sent: Sent,
+    ) -> Result<Option<Result<Value, Value>>, ChannelError> {
         if !self.may(service, Extension::Broadcast).await? {
-            return Ok(false);
+            let reason = ChannelError::WriteForbidden(self.membership.topic().name.clone()).reason();
+            return Ok(self.config.ack.then(|| Err(json!({ "reason": reason }))));
         }
         self.membership
             .broadcast(self.config.to_itself, |version, topic| match &sent {
                 Sent::Object(payload) => Some(version.text(None, None, topic, "broadcast", payload)),
                 Sent::User { event, body } => version.broadcast(topic, event, body, None),
             });
-        Ok(self.config.ack)
+        Ok(self.config.ack.then(|| Ok(json!({}))))
     }
 
     /// Does what a presence message asks for. Gives the response, ok or error.
@@ -288,6 +316,8 @@ impl Config {
         Self {
             ack: is_true(&config["broadcast"]["ack"]),
             to_itself: is_true(&config["broadcast"]["self"]),
+            replication_ready: is_true(&config["broadcast"]["replication_ready"]),
+            replay: config["broadcast"]["replay"].clone(),
             private: is_true(&config["private"]),
             presence_enabled: is_true(&config["presence"]["enabled"]),
             presence_key: if key.is_empty() {

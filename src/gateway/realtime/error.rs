@@ -50,7 +50,10 @@ pub enum ChannelError {
     /// A private channel whose policies let the caller read nothing.
     #[error("You do not have permissions to read from this Channel topic: {0}")]
     Forbidden(String),
-    /// The same, for a channel that could be read until now.
+    /// A private channel that the caller may not write to.
+    #[error("You do not have permissions to write to this Channel topic: {0}")]
+    WriteForbidden(String),
+    /// The same as the first, for a channel that could be read until now.
     #[error("You no longer have permission to read from this Channel topic: {0}")]
     NoLongerAllowed(String),
     /// More channels than a socket may have.
@@ -59,6 +62,9 @@ pub enum ChannelError {
     /// More joins than a socket may ask for.
     #[error("Too many joins per second")]
     TooManyJoins,
+    /// Messages of before that are not sent, and why.
+    #[error("{0}")]
+    Replay(&'static str),
     /// The database does not answer, or the stream of its changes does not flow.
     #[error("Realtime was unable to connect to the project database")]
     NoDatabase,
@@ -70,9 +76,10 @@ impl ChannelError {
         let code = match self {
             Self::NoTopic => "TopicNameRequired",
             Self::Token(error) => error.code(),
-            Self::Forbidden(_) | Self::NoLongerAllowed(_) => "Unauthorized",
+            Self::Forbidden(_) | Self::WriteForbidden(_) | Self::NoLongerAllowed(_) => "Unauthorized",
             Self::TooManyChannels => "ChannelRateLimitReached",
             Self::TooManyJoins => "ClientJoinRateLimitReached",
+            Self::Replay(_) => "UnableToReplayMessages",
             Self::NoDatabase => "UnableToConnectToProject",
         };
         format!("{code}: {self}")

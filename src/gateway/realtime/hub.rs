@@ -91,9 +91,16 @@ impl Hub {
         }
     }
 
-    /// Sends to everybody on a topic who may read broadcasts, apart from one channel. `frame` is called once for each
-    /// version that is listening, with the topic as it stands in frames; what it cannot write is not sent.
-    pub fn broadcast(&self, topic: &Topic, except: Option<u64>, frame: impl Fn(Version, &str) -> Option<Message>) {
+    /// Sends to everybody on a topic who may read broadcasts, apart from one channel; a message of the database has an
+    /// `id`. `frame` is called once for each version that is listening, with the topic as it stands in frames; what it
+    /// cannot write is not sent.
+    pub fn broadcast(
+        &self,
+        topic: &Topic,
+        except: Option<u64>,
+        id: Option<&str>,
+        frame: impl Fn(Version, &str) -> Option<Message>,
+    ) {
         let rooms = self.lock();
         let Some(room) = rooms.get(topic) else { return };
         let mut frames: HashMap<Version, Option<Message>> = HashMap::new();
@@ -104,8 +111,10 @@ impl Hub {
             let frame = frames
                 .entry(listener.version)
                 .or_insert_with(|| frame(listener.version, &listener.topic));
-            if let Some(frame) = frame {
-                listener.send(frame.clone());
+            match (frame, id) {
+                (Some(frame), Some(id)) => listener.send_message(frame.clone(), id),
+                (Some(frame), None) => listener.send(frame.clone()),
+                (None, _) => {}
             }
         }
     }
@@ -132,7 +141,8 @@ impl Membership {
 
     /// Broadcasts from this channel; to itself only if it wants that.
     pub fn broadcast(&self, to_itself: bool, frame: impl Fn(Version, &str) -> Option<Message>) {
-        self.hub.broadcast(&self.topic, (!to_itself).then_some(self.id), frame);
+        self.hub
+            .broadcast(&self.topic, (!to_itself).then_some(self.id), None, frame);
     }
 
     /// Says who the channel is present as.

@@ -1,8 +1,11 @@
 //! The receiving end of a joined channel, as those who have something for it know it.
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use axum::extract::ws::Message;
@@ -36,8 +39,16 @@ pub struct Listener {
     pub delivery: Arc<Delivery>,
     /// Changes that wait until the client knows of its subscriptions.
     held: Mutex<Option<Vec<(Message, Mark)>>>,
+    replay: Mutex<Replay>,
     outbox: Outbox,
     failed: mpsc::UnboundedSender<u64>,
+}
+
+/// Messages of the database that a channel has had, as far as they may come to it twice.
+#[derive(Debug, Default)]
+struct Replay {
+    ids: HashSet<String>,
+    over: bool,
 }
 
 impl Listener {
@@ -56,6 +67,7 @@ impl Listener {
             version,
             delivery: Arc::default(),
             held: Mutex::new(Some(Vec::new())),
+            replay: Mutex::default(),
             outbox,
             failed,
         })
@@ -69,6 +81,25 @@ impl Listener {
     /// Sends a frame as it is.
     pub fn send(&self, frame: Message) {
         self.outbox.send(frame, None);
+    }
+
+    /// Sends a message of the database with an id, unless the channel has had it: it may come with a replay and live.
+    pub fn send_message(&self, frame: Message, id: &str) {
+        {
+            let mut replay = self.replay.lock().unwrap_or_else(PoisonError::into_inner);
+            if replay.ids.contains(id) {
+                return;
+            }
+            if !replay.over {
+                replay.ids.insert(id.to_owned());
+            }
+        }
+        self.send(frame);
+    }
+
+    /// Everything of before has been sent, or nothing of it was wanted.
+    pub fn replayed(&self) {
+        self.replay.lock().unwrap_or_else(PoisonError::into_inner).over = true;
     }
 
     /// Sends a change of the database, behind those before it.

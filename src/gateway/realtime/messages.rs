@@ -27,12 +27,13 @@ pub fn deliver(hub: &Hub, relation: &Relation, change: &Change) {
         Some(hex) => Body::Bytes(bytes(hex)),
         None => Body::Json(text("payload").unwrap_or("null").to_owned()),
     };
-    let meta = text("id").map(|id| format!("{{\"id\":\"{id}\"}}"));
+    let id = text("id");
+    let meta = id.map(|id| format!("{{\"id\":\"{id}\"}}"));
     let topic = Topic {
         name: name.to_owned(),
         private: text("private") == Some("t"),
     };
-    hub.broadcast(&topic, None, |version, topic| {
+    hub.broadcast(&topic, None, id, |version, topic| {
         version.broadcast(topic, event, &body, meta.as_deref())
     });
 }

@@ -6,7 +6,8 @@
 //! | `/api/broadcast` | broadcasts over HTTP: [`api`] |
 //!
 //! - [`changes`] row changes from the write-ahead log to those who subscribed and may see them
-//! - [`hub`] who is on which topic: broadcasts, presence ([`presence`]); [`messages`] broadcasts from the database
+//! - [`hub`] who is on which topic: broadcasts, presence ([`presence`]); [`messages`] broadcasts from the database,
+//!   [`replay`] those of before
 //! - [`authorize`] private channels; [`token`] whom a token speaks for
 //! - [`listener`] and [`outbox`] the way to a socket, [`delivery`] what is known to have arrived; [`limit`] how often
 
@@ -46,6 +47,7 @@ mod messages;
 mod outbox;
 mod presence;
 mod protocol;
+mod replay;
 mod socket;
 mod token;
 

@@ -266,7 +266,7 @@ impl Socket {
             Channel::join(&self.service, listener, &payload, &self.token, &self.caller).await
         };
         match outcome {
-            Ok((channel, failures)) => {
+            Ok((mut channel, failures)) => {
                 self.reply(join_ref.as_deref(), &frame, Ok(channel.reply()));
                 channel.greet(&failures);
                 channel.listener.release().await;
@@ -326,8 +326,8 @@ impl Socket {
                 if sent.len() > self.service.settings.max_payload_bytes {
                     let response = json!({ "error": "payload_size_exceeded" });
                     self.reply(join_ref.as_deref(), frame, Err(response));
-                } else if channel.broadcast(&self.service, sent).await? {
-                    self.reply(join_ref.as_deref(), frame, Ok(json!({})));
+                } else if let Some(response) = channel.broadcast(&self.service, sent).await? {
+                    self.reply(join_ref.as_deref(), frame, response);
                 }
             }
             "presence" => {

@@ -223,6 +223,11 @@ impl Changes {
         }))
     }
 
+    /// Connections to the database with the service's own rights.
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
     /// Subscribes a channel. When this returns every later commit reaches it, and a client that is back has before
     /// these what it missed. Bindings that cannot be had are told in the list of failures and do not keep the others
     /// from it.
@@ -237,14 +242,7 @@ impl Changes {
         client: Client,
         replaced: Option<Subscribed>,
     ) -> Result<(Subscribed, Vec<String>), ChannelError> {
-        let mut live = self.live.clone();
-        let flows = matches!(
-            tokio::time::timeout(PATIENCE, live.wait_for(|live| *live)).await,
-            Ok(Ok(_))
-        );
-        if !flows {
-            return Err(ChannelError::NoDatabase);
-        }
+        self.flowing().await?;
         let no_database = |error: sqlx::Error| {
             tracing::warn!(%error, "a subscription could not be checked");
             ChannelError::NoDatabase
@@ -298,6 +296,18 @@ impl Changes {
             }
         };
         Ok((subscribed, failures))
+    }
+
+    /// Waits until the stream flows.
+    ///
+    /// # Errors
+    /// When it does not in good time.
+    pub async fn flowing(&self) -> Result<(), ChannelError> {
+        let mut live = self.live.clone();
+        match tokio::time::timeout(PATIENCE, live.wait_for(|live| *live)).await {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(ChannelError::NoDatabase),
+        }
     }
 
     /// Where the client's earlier channel has to go on, if it had one, and whether that is the earliest it can be.
