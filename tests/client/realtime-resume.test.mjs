@@ -63,6 +63,10 @@ async function listener(person, url, room, session) {
   const own = client({ ...stack, url })
   if (session) must(await own.auth.setSession(session))
   else must(await own.auth.signInWithPassword({ email: person.email, password: person.password }))
+  return { ...(await listen(own, room)), client: own }
+}
+
+async function listen(own, room) {
   const [ids, broadcasts] = [[], []]
   const channel = own
     .channel(`room-${room}`)
@@ -71,7 +75,7 @@ async function listener(person, url, room, session) {
       ids.push(change.new.id),
     )
   await subscribed(channel)
-  return { ids, broadcasts, channel, client: own }
+  return { ids, broadcasts, channel }
 }
 
 const write = async (person, room, count = 1) => {
@@ -185,7 +189,7 @@ describe('a client that loses its connection', { concurrency: true }, () => {
     await until(() => listening.ids.length === 2, 'the first notes')
     await listening.client.removeChannel(listening.channel)
     await write(person, 'anew', 2)
-    const again = await listener(person, stack.url, 'anew')
+    const again = await listen(listening.client, 'anew')
     const [last] = await write(person, 'anew')
     await until(() => again.ids.length > 0, 'a new note')
     same(again.ids, [last])
