@@ -395,7 +395,7 @@ describe('what is no request', () => {
     }
     const good = token(stack, { role: 'anon' })
     const [head, payload] = good.split('.')
-    const other = `${Buffer.from('{"alg":"HS512","typ":"JWT"}').toString('base64url')}.${payload}.AAAA`
+    const other = `${Buffer.from('{"alg":"none","typ":"JWT"}').toString('base64url')}.${payload}.AAAA`
     assert.equal(await shown('one.two'), 'PGRST301 Expected 3 parts in JWT; got 2')
     assert.equal(await shown(other), 'PGRST301 Wrong or unsupported encoding algorithm')
     assert.equal(await shown(`${head}.${payload}.AAAA`), 'PGRST301 No suitable key or wrong key type')
