@@ -1,7 +1,7 @@
 -- Business hours: when a queue is open, who says so, and what a customer is told who comes when it is not.
 begin;
 \ir support/desk.psql
-select plan(56);
+select plan(58);
 delete from public.chat_business_hours;
 delete from public.chat_holidays;
 create temporary table ears (user_id text, session_id uuid, since timestamptz) on commit drop;
@@ -160,6 +160,22 @@ select is((select count(*) from public.chat_business_hours), 2::bigint, 'agents 
 select throws_ok($$ select pg_temp.hours(1, '01:00', '02:00') $$, '42501', null, '... and set none');
 select pg_temp.act_as('carla');
 select is_empty('select from public.chat_business_hours union all select from public.chat_holidays', 'customers do not look at them');
+
+-- places
+select pg_temp.act_as('nobody');
+select pg_temp.open_around('1 hour', '2 hours');
+update public.support_agents set status = 'offline';
+select pg_temp.act_as('celia');
+insert into public.chat_sessions (customer_id, customer_name, customer_email, status, queue_id)
+values (pg_temp.person('celia'), 'x', 'x', 'waiting', :berlin);
+select pg_temp.settle();
+select pg_temp.act_as('nobody');
+delete from ears;
+update chat.watch set last_live_at = null;
+update chat.queue set entered_at = entered_at - interval '4 seconds';
+select is(chat.tell_places(), 0::bigint, 'nobody is told his place while it is closed');
+select pg_temp.open_around('-1 hour', '1 hour');
+select is(chat.tell_places(), 1::bigint, '... but is once it opens');
 
 select * from finish();
 rollback;
