@@ -6,6 +6,7 @@
 //! | `/api/broadcast` | broadcasts over HTTP: [`api`] |
 //!
 //! - [`changes`] row changes from the write-ahead log to those who subscribed and may see them
+//! - [`join`] what a channel is joined with
 //! - [`hub`] who is on which topic: broadcasts, presence ([`presence`]); [`messages`] broadcasts from the database,
 //!   [`replay`] those of before
 //! - [`authorize`] private channels; [`token`] whom a token speaks for
@@ -41,6 +42,7 @@ mod channel;
 mod delivery;
 mod error;
 mod hub;
+mod join;
 mod limit;
 mod listener;
 mod messages;
@@ -159,7 +161,7 @@ async fn websocket(
     let agent = headers
         .get(header::USER_AGENT)
         .map(|agent| String::from_utf8_lossy(agent.as_bytes()).into_owned());
-    let caller = socket::Caller {
+    let handshake = socket::Handshake {
         version,
         token,
         agent: agent.unwrap_or_default(),
@@ -170,7 +172,7 @@ async fn websocket(
         let tasks = service.shutdown.clone();
         // As a task of the service: stopping waits for its last frames.
         tasks.spawn(async move {
-            socket::run(socket, service, caller, stop).await;
+            socket::run(socket, service, handshake, stop).await;
             drop(place);
         });
     }))

@@ -14,9 +14,10 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Service,
     changes::LastRef,
-    channel::{self, Channel, Sent},
+    channel::{Channel, Sent},
     delivery::Receipts,
     error::ChannelError,
+    join::Caller,
     limit::Limit,
     listener::Listener,
     outbox::{Outbox, Waiting},
@@ -39,9 +40,9 @@ const RECEIPT_EVERY: u32 = 32;
 /// How long receipts of what was written last are waited for when the gateway stops.
 const LAST_RECEIPTS: Duration = Duration::from_millis(500);
 
-/// Who opened a socket.
+/// What a socket was opened with.
 #[derive(Debug)]
-pub struct Caller {
+pub struct Handshake {
     /// What it speaks.
     pub version: Version,
     /// Of the handshake's key; channels that bring none act for it.
@@ -53,7 +54,7 @@ pub struct Caller {
 struct Socket {
     service: Arc<Service>,
     version: Version,
-    caller: channel::Caller,
+    caller: Caller,
     /// Of the handshake's key; channels that bring none act for it.
     token: Token,
     outbox: Outbox,
@@ -71,8 +72,8 @@ enum Next {
 }
 
 /// Serves a socket until it ends.
-pub async fn run(socket: WebSocket, service: Arc<Service>, caller: Caller, stop: CancellationToken) {
-    let Caller { version, token, agent } = caller;
+pub async fn run(socket: WebSocket, service: Arc<Service>, handshake: Handshake, stop: CancellationToken) {
+    let Handshake { version, token, agent } = handshake;
     let (sink, mut stream) = socket.split();
     let (outbox, waiting) = Outbox::new();
     let (failed, mut failures) = mpsc::unbounded_channel();
@@ -84,7 +85,7 @@ pub async fn run(socket: WebSocket, service: Arc<Service>, caller: Caller, stop:
         messages: Limit::new(service.settings.messages_per_second),
         service,
         version,
-        caller: channel::Caller {
+        caller: Caller {
             agent,
             last_ref: LastRef::default(),
         },
