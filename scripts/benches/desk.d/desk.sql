@@ -82,6 +82,24 @@ begin
 end
 $$;
 
+-- Numbers the line as the worker does, some of it at a time, until all is right. Gives how many rows it wrote.
+create function bench.renumber()
+returns bigint
+language plpgsql
+as $$
+declare
+  written bigint;
+  total bigint := 0;
+begin
+  loop
+    written := chat.refresh_positions();
+    exit when written = 0;
+    total := total + written;
+  end loop;
+  return total;
+end
+$$;
+
 create table bench.bare (
   id bigint generated always as identity primary key,
   note text not null,
