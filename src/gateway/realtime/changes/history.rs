@@ -13,6 +13,9 @@ use super::{position::Position, stream::Streamed};
 pub const AGE: Duration = Duration::from_secs(120);
 /// How many bytes of them at most.
 const MAX_BYTES: usize = 64 << 20;
+/// How many bytes of log the slot keeps for them at most: a server gives a slot up that keeps too much, and tables that
+/// are not published write to the log too.
+const MAX_LOG: u64 = 512 << 20;
 
 /// The last changes, oldest first.
 #[derive(Debug, Default)]
@@ -96,10 +99,9 @@ impl History {
     /// is needed again after a restart.
     pub fn dispensable(&self, read: Lsn) -> Lsn {
         if self.batches.is_empty() {
-            read
-        } else {
-            Lsn(self.start.commit)
+            return read;
         }
+        Lsn(self.start.commit.max(read.0.saturating_sub(MAX_LOG)))
     }
 
     /// The changes from a place on, in parts in each of which every table looks one way.
@@ -180,6 +182,11 @@ mod tests {
         history.keep(Vec::new(), Lsn(30), start + AGE + Duration::from_secs(1));
         assert_eq!(places(&mut history, Position::default()), [[20]]);
         assert_eq!((history.start().commit, history.dispensable(Lsn(30))), (11, Lsn(11)));
+        assert_eq!(
+            history.dispensable(Lsn(30 + MAX_LOG)),
+            Lsn(30),
+            "a log that grows is not kept for us alone"
+        );
         let much = start + AGE + Duration::from_secs(10);
         history.keep(vec![change(&table, 40, 0, MAX_BYTES)], Lsn(41), much);
         assert_eq!(places(&mut history, Position::default()), [[40]]);
