@@ -1,6 +1,6 @@
--- Removes the subscriptions that nobody holds: those an earlier run of this node ($1) left, and those of nodes whose
--- slot is gone. A subscription's id starts with its node, and a node's slot ends with it. Their clients are lost since
--- now, and where they were then is only known roughly.
+-- Removes what nobody holds: what an earlier run of the node $1 left, and what nodes left whose slot is gone. An id
+-- starts with its node's name, and a node's slot ends with it. Their clients are lost since now; those that had nothing
+-- under way have had everything up to where their gateway noted that all had.
 with nobodys as (
   delete from realtime.subscription
   where left(subscription_id::text, 8) = $1
@@ -9,16 +9,29 @@ with nobodys as (
       from pg_catalog.pg_replication_slots
       where slot_name = 'switchboard_realtime_' || left(subscription_id::text, 8)
     )
-)
-update realtime.resumable as r
-set lost_at = now(),
-    abrupt = true
-where r.lost_at is null
-  and (
-    left(r.id::text, 8) = $1
+),
+runs as (
+  delete from realtime.gateway
+  where name = $1
     or not exists (
       select
       from pg_catalog.pg_replication_slots
-      where slot_name = 'switchboard_realtime_' || left(r.id::text, 8)
+      where slot_name = 'switchboard_realtime_' || name
+    )
+)
+update realtime.resumable as r
+set lost_at = now(),
+    commit = greatest(r.commit, g.delivered),
+    change = case when g.delivered > r.commit then 0 else r.change end
+from realtime.resumable as lost
+left join realtime.gateway as g on g.name = left(lost.id::text, 8)
+where r.id = lost.id
+  and lost.lost_at is null
+  and (
+    left(lost.id::text, 8) = $1
+    or not exists (
+      select
+      from pg_catalog.pg_replication_slots
+      where slot_name = 'switchboard_realtime_' || left(lost.id::text, 8)
     )
   )

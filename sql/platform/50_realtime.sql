@@ -57,13 +57,40 @@ create unlogged table if not exists realtime.resumable (
   -- of the first change that may not have arrived
   commit pg_lsn not null,
   change bigint not null,
-  lost_at timestamptz,
-  -- whether its gateway ended without noting how far it was
-  abrupt boolean not null default false
+  lost_at timestamptz
 );
 
 create index if not exists resumable_key on realtime.resumable (key, last_ref);
 revoke all on realtime.resumable from public, anon, authenticated, service_role;
+
+-- The gateways on this database. One that is not here any more has been taken for dead by another.
+create table if not exists realtime.gateway (
+  name text primary key,
+  -- which of its runs
+  run uuid not null,
+  started_at timestamptz not null default now(),
+  -- before which place its clients have had everything
+  delivered pg_lsn not null
+);
+
+revoke all on realtime.gateway from public, anon, authenticated, service_role;
+
+-- Gateways speak to each other by messages in the log, and take what comes there for each other's word.
+do $$
+declare
+  emit regprocedure;
+begin
+  for emit in
+    select oid
+    from pg_catalog.pg_proc
+    where pronamespace = 'pg_catalog'::regnamespace
+      and proname = 'pg_logical_emit_message'
+  loop
+    execute format('revoke execute on function %s from public', emit);
+    execute format('grant execute on function %s to postgres', emit);
+  end loop;
+end
+$$;
 
 -- Which of the asked rows each asker may see. Asker i takes the role roles[i] and the claims claims[i] and runs the
 -- prepared statement statements[i] on questions[i]. One that fails answers with its failure and hurts nobody else.

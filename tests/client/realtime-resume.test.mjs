@@ -2,11 +2,10 @@
 // supabase-js as it is; its connection leads through a proxy that can be cut.
 
 import assert from 'node:assert/strict'
-import { createServer, connect } from 'node:net'
 import { after, before, describe, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 
-import { client, must, sql, start, subscribed, until, user } from './support.mjs'
+import { client, must, proxy as wayTo, sql, start, subscribed, until, user } from './support.mjs'
 
 /** How long a client may need to find its way back: it waits longer each time. */
 const BACK = 40_000
@@ -28,32 +27,7 @@ before(async () => {
 })
 after(() => stack.stop())
 
-/** A way to the stack that can be cut: everything between is lost, both sides find the connection closed. */
-async function proxy() {
-  const pairs = new Set()
-  const target = new URL(stack.url)
-  const server = createServer((near) => {
-    const far = connect(target.port, target.hostname)
-    const pair = [near, far]
-    pairs.add(pair)
-    for (const [from, to] of [pair, [far, near]]) {
-      from.on('error', () => {})
-      from.on('close', () => {
-        to.destroy()
-        pairs.delete(pair)
-      })
-      from.pipe(to)
-    }
-  })
-  server.unref()
-  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve))
-  return {
-    url: `http://127.0.0.1:${server.address().port}`,
-    cut: () => pairs.forEach(([near]) => near.destroy()),
-    /** Nothing passes any more, and nobody is told. */
-    freeze: () => pairs.forEach((pair) => pair.forEach((each) => each.unpipe())),
-  }
-}
+const proxy = () => wayTo(stack.url)
 
 /**
  * A listener to a room's notes by way of `url`: `ids` as they came, and `broadcasts`. With the `session` of another

@@ -4,7 +4,7 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { createHmac, randomUUID } from 'node:crypto'
 import { chmod, mkdtemp, open, readFile, readdir, rm } from 'node:fs/promises'
-import { createServer } from 'node:net'
+import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -25,7 +25,8 @@ const START = 90_000
 const STOP = 30_000
 
 /**
- * A Switchboard of our own, ready to answer, which `restart(signal)` ends and starts again on the same data: embedded Postgres, free ports, temporary data. Where
+ * A Switchboard of our own, ready to answer, which `restart(signal)` ends and starts again on the same data: embedded
+ * Postgres, free ports, temporary data. Where
  * SWITCHBOARD_TEST_URL names a running one, that one, with the keys that `switchboard status -o env` prints taken
  * from the environment; asking for options always starts one.
  *
@@ -42,20 +43,53 @@ export async function start(options) {
   const dataDir = join(root, 'data')
   const [port, dbPort] = await freePorts(2)
   const url = `http://127.0.0.1:${port}`
-  let child, ended
-  const launch = async () => {
-    const log = await open(join(root, 'serve.log'), 'a')
-    child = spawn(
-      BINARY,
-      ['serve', '--data-dir', dataDir, '--listen', `127.0.0.1:${port}`, '--db-port', String(dbPort), ...args],
-      { env: { ...process.env, SWITCHBOARD_DATABASE_URL: undefined, ...env }, stdio: ['ignore', log.fd, log.fd] },
-    )
-    ended = new Promise((resolve) => {
-      child.on('error', (error) => resolve(`could not be run: ${error.message}`))
-      child.on('exit', (code, signal) => resolve(code === null ? `was ended by ${signal}` : `ended with ${code}`))
-    })
-    await log.close()
+  const data = ['--data-dir', dataDir, '--db-port', String(dbPort)]
+  const serving = serve(root, url, [...data, ...args], env)
+  const stop = async () => {
+    await serving.stop()
+    const left = (await readdir(dataDir, { recursive: true })).filter((name) => name.endsWith('postmaster.pid'))
+    if (left.length > 0) throw new Error(`Postgres was left behind: ${left}\n${await serving.last()}`)
+    await rm(root, { recursive: true, force: true })
   }
+  try {
+    await serving.launch()
+  } catch (error) {
+    await rm(root, { recursive: true, force: true })
+    throw error
+  }
+  const restart = async (signal) => {
+    await serving.end(signal)
+    await serving.launch()
+  }
+  // by the private socket, as whoever may do everything
+  const adminUrl = `postgresql://supabase_admin@localhost:${dbPort}/postgres?host=${join(dataDir, 'run')}`
+  return { ...stack({ ...(await status(dataDir)), API_URL: url }, stop), restart, adminUrl }
+}
+
+/**
+ * Another gateway on the database of one that `start` began, by itself: no worker, no migrations. `kill` ends it
+ * without a word.
+ *
+ * @param {{args?: string[]}} [options] more arguments for `serve`
+ */
+export async function gateway(of, { args = [] } = {}) {
+  const root = await mkdtemp(join(tmpdir(), 'switchboard-gateway-'))
+  const [port] = await freePorts(1)
+  const url = `http://127.0.0.1:${port}`
+  const own = ['--data-dir', join(root, 'data'), '--database-url', of.adminUrl, '--no-worker', '--no-migrate']
+  const serving = serve(root, url, [...own, ...args], {})
+  const stop = async () => {
+    await serving.stop()
+    await rm(root, { recursive: true, force: true })
+  }
+  await serving.launch()
+  return { ...stack({ ...of.env, API_URL: url }, stop), kill: () => serving.end('SIGKILL') }
+}
+
+/** A process of `switchboard serve` that can be ended and launched again. */
+function serve(root, url, args, env) {
+  let child, ended
+  const last = async () => (await readFile(join(root, 'serve.log'), 'utf8')).split('\n').slice(-40).join('\n')
   const ready = () => {
     let over
     ended.then((how) => (over = how))
@@ -70,43 +104,75 @@ export async function start(options) {
       START,
     )
   }
-  await launch()
-  const last = async () => (await readFile(join(root, 'serve.log'), 'utf8')).split('\n').slice(-40).join('\n')
+  const launch = async () => {
+    const log = await open(join(root, 'serve.log'), 'a')
+    child = spawn(BINARY, ['serve', '--listen', new URL(url).host, ...args], {
+      env: { ...process.env, SWITCHBOARD_DATABASE_URL: undefined, ...env },
+      stdio: ['ignore', log.fd, log.fd],
+    })
+    ended = new Promise((resolve) => {
+      child.on('error', (error) => resolve(`could not be run: ${error.message}`))
+      child.on('exit', (code, signal) => resolve(code === null ? `was ended by ${signal}` : `ended with ${code}`))
+    })
+    await log.close()
+    try {
+      await ready()
+    } catch (error) {
+      child.kill('SIGTERM')
+      await Promise.race([ended, delay(STOP, undefined, { ref: false })])
+      throw new Error(`${error.message}\n${await last()}`)
+    }
+  }
   // a test that dies leaves no server behind
-  const abandon = () => child.kill('SIGTERM')
+  const abandon = () => child?.kill('SIGTERM')
   process.once('exit', abandon)
   for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1))
-
+  const end = (signal) => {
+    child.kill(signal)
+    return ended
+  }
   const stop = async () => {
-    child.kill('SIGTERM')
+    if (child.signalCode === null) child.kill('SIGTERM')
     const how = await Promise.race([ended, delay(STOP, undefined, { ref: false })])
     process.removeListener('exit', abandon)
     if (how === undefined) {
       child.kill('SIGKILL')
       throw new Error(`switchboard serve did not stop within ${STOP} ms of SIGTERM\n${await last()}`)
     }
-    if (how !== 'ended with 0') throw new Error(`switchboard serve ${how}\n${await last()}`)
-    const left = (await readdir(dataDir, { recursive: true })).filter((name) => name.endsWith('postmaster.pid'))
-    if (left.length > 0) throw new Error(`Postgres was left behind: ${left}\n${await last()}`)
-    await rm(root, { recursive: true, force: true })
+    if (how !== 'ended with 0' && how !== 'was ended by SIGKILL') {
+      throw new Error(`switchboard serve ${how}\n${await last()}`)
+    }
   }
+  return { launch, end, stop, last }
+}
 
-  try {
-    await ready()
-  } catch (error) {
-    child.kill('SIGTERM')
-    await Promise.race([ended, delay(STOP, undefined, { ref: false })])
-    const log = await last()
-    await rm(root, { recursive: true, force: true })
-    throw new Error(`${error.message}\n${log}`)
+/** A way to a server that can be cut: everything between is lost, both sides find the connection closed. */
+export async function proxy(url) {
+  const pairs = new Set()
+  let target = new URL(url)
+  const server = createServer((near) => {
+    const far = connect(target.port, target.hostname)
+    const pair = [near, far]
+    pairs.add(pair)
+    for (const [from, to] of [pair, [far, near]]) {
+      from.on('error', () => {})
+      from.on('close', () => {
+        to.destroy()
+        pairs.delete(pair)
+      })
+      from.pipe(to)
+    }
+  })
+  server.unref()
+  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve))
+  return {
+    url: `http://127.0.0.1:${server.address().port}`,
+    cut: () => pairs.forEach(([near]) => near.destroy()),
+    /** Nothing passes any more, and nobody is told. */
+    freeze: () => pairs.forEach((pair) => pair.forEach((each) => each.unpipe())),
+    /** New connections go to another server. */
+    lead: (to) => (target = new URL(to)),
   }
-  const restart = async (signal) => {
-    child.kill(signal)
-    await ended
-    await launch()
-    await ready()
-  }
-  return { ...stack({ ...(await status(dataDir)), API_URL: url }, stop), restart }
 }
 
 /** Brings together what tests need of a running instance. `names` are those of `switchboard status -o env`. */

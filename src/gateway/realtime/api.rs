@@ -15,6 +15,7 @@ use serde_json::{Value, json, value::RawValue};
 use super::{
     Key, Service,
     authorize::Extension,
+    broadcast::Broadcast,
     error::ChannelError,
     hub::Topic,
     protocol::{Body, broadcast_object},
@@ -57,6 +58,9 @@ pub enum ApiError {
     /// More messages than one request may have.
     #[error("Too many messages to broadcast, please reduce the batch size")]
     TooMany,
+    /// More messages than can be passed on.
+    #[error("Too many requests")]
+    TooManyRequests,
     /// A field that is wrong, with what is wrong.
     #[error("{0} {1}")]
     Invalid(&'static str, &'static str),
@@ -74,7 +78,7 @@ impl IntoResponse for ApiError {
         let (status, body) = match &self {
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, message),
             Self::Forbidden => (StatusCode::FORBIDDEN, message),
-            Self::TooMany => (StatusCode::TOO_MANY_REQUESTS, message),
+            Self::TooMany | Self::TooManyRequests => (StatusCode::TOO_MANY_REQUESTS, message),
             Self::Invalid(field, what) => (
                 StatusCode::UNPROCESSABLE_ENTITY,
                 json!({ "errors": { *field: [what] } }),
@@ -87,9 +91,12 @@ impl IntoResponse for ApiError {
 }
 
 impl From<ChannelError> for ApiError {
-    fn from(_: ChannelError) -> Self {
-        // The only thing that asking for rights can fail with.
-        Self::NoDatabase
+    fn from(error: ChannelError) -> Self {
+        match error {
+            ChannelError::TooManyMessages => Self::TooManyRequests,
+            // The only other thing that asking for rights or passing a message on can fail with.
+            _ => Self::NoDatabase,
+        }
     }
 }
 
@@ -123,6 +130,8 @@ pub async fn broadcast_batch(
             return Err(ApiError::Invalid("payload", "Payload size exceeds tenant limit"));
         }
     }
+    // Before anybody has one of them.
+    service.cluster.check()?;
     for message in batch.messages {
         let topic = Topic {
             name: message.topic,
@@ -130,9 +139,7 @@ pub async fn broadcast_batch(
         };
         if may_write(&service, &token, &topic).await? {
             let payload = broadcast_object(&message.event, message.payload.get(), None);
-            service.hub.broadcast(&topic, None, None, |version, topic| {
-                Some(version.text(None, None, topic, "broadcast", &payload))
-            });
+            service.cluster.broadcast(&topic, None, Broadcast::Object(payload))?;
         }
     }
     Ok(StatusCode::ACCEPTED)
@@ -181,9 +188,10 @@ pub async fn broadcast_one(
     if !may_write(&service, &token, &topic).await? {
         return Err(ApiError::Forbidden);
     }
-    service.hub.broadcast(&topic, None, None, |version, topic| {
-        version.broadcast(topic, &event, &body, None)
-    });
+    service.cluster.check()?;
+    service
+        .cluster
+        .broadcast(&topic, None, Broadcast::User { event, body })?;
     Ok(StatusCode::ACCEPTED)
 }
 

@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 use super::{
     Service,
     authorize::Extension,
+    broadcast::Broadcast,
     changes::Subscribed,
     error::ChannelError,
     hub::{Membership, Rights, Topic},
     join::{Caller, Config},
     listener::Listener,
-    protocol::Body,
     replay::{self, Replay},
     token::Token,
 };
@@ -34,20 +34,6 @@ pub struct Channel {
     caller: Caller,
     /// Messages to send behind the reply to the join.
     before: Vec<replay::Message>,
-}
-
-/// What the sender of a broadcast sent.
-#[derive(Debug)]
-pub enum Sent {
-    /// The payload of a text frame, a JSON object that is passed on as it is.
-    Object(String),
-    /// Event and payload of a frame of its own kind.
-    User {
-        /// The user's event.
-        event: String,
-        /// The user's payload.
-        body: Body,
-    },
 }
 
 impl Channel {
@@ -204,18 +190,18 @@ impl Channel {
     pub async fn broadcast(
         &mut self,
         service: &Service,
-        sent: Sent,
+        sent: Broadcast,
     ) -> Result<Option<Result<Value, Value>>, ChannelError> {
         if !self.may(service, Extension::Broadcast).await? {
             let reason = ChannelError::WriteForbidden(self.membership.topic().name.clone()).reason();
             return Ok(self.config.ack.then(|| Err(json!({ "reason": reason }))));
         }
-        self.membership
-            .broadcast(self.config.to_itself, |version, topic| match &sent {
-                Sent::Object(payload) => Some(version.text(None, None, topic, "broadcast", payload)),
-                Sent::User { event, body } => version.broadcast(topic, event, body, None),
-            });
-        Ok(self.config.ack.then(|| Ok(json!({}))))
+        let except = self.membership.except(self.config.to_itself);
+        let passed_on = service.cluster.broadcast(self.membership.topic(), except, sent);
+        Ok(self.config.ack.then(|| match passed_on {
+            Ok(()) => Ok(json!({})),
+            Err(error) => Err(json!({ "reason": error.reason() })),
+        }))
     }
 
     /// Does what a presence message asks for. Gives the response, ok or error.
@@ -277,21 +263,5 @@ async fn rights(service: &Service, token: &Token, topic: &Topic) -> Result<Right
         service.authorizer.readable(token, &topic.name).await
     } else {
         Ok(Rights::ALL)
-    }
-}
-
-impl Sent {
-    /// The size of what was sent, in bytes.
-    pub fn len(&self) -> usize {
-        match self {
-            Self::Object(text)
-            | Self::User {
-                body: Body::Json(text), ..
-            } => text.len(),
-            Self::User {
-                body: Body::Bytes(bytes),
-                ..
-            } => bytes.len(),
-        }
     }
 }

@@ -25,6 +25,8 @@ struct Places {
     sent: VecDeque<Position>,
     /// The last that arrived.
     arrived: Option<Position>,
+    /// Where a client that is back goes on, until it has been sent what it missed.
+    goes_on_at: Option<Position>,
 }
 
 impl Delivery {
@@ -46,15 +48,27 @@ impl Delivery {
         places.arrived = places.arrived.max(Some(position));
     }
 
+    /// The client is back, and is sent what is missing from here on.
+    pub fn goes_on_at(&self, from: Position) {
+        self.lock().goes_on_at = Some(from);
+    }
+
+    /// It has been sent what it missed.
+    pub fn caught_up(&self) {
+        self.lock().goes_on_at = None;
+    }
+
     /// Whether something is on its way.
     pub fn is_underway(&self) -> bool {
-        !self.lock().sent.is_empty()
+        let places = self.lock();
+        !places.sent.is_empty() || places.goes_on_at.is_some()
     }
 
     /// Where a client that was lost now has to go on, when everything before `next` was looked at for it.
     pub fn resume_at(&self, next: Position) -> Position {
         let places = self.lock();
         let behind_arrived = places.arrived.map_or(Position::default(), Position::next);
+        let next = places.goes_on_at.unwrap_or(next);
         places.sent.front().copied().unwrap_or_else(|| next.max(behind_arrived))
     }
 
@@ -163,6 +177,19 @@ mod tests {
         assert_eq!(delivery.resume_at(at(20)), at(20));
         // the batch it came with is still being delivered
         assert_eq!(delivery.resume_at(at(8)), at(9).next());
+    }
+
+    #[test]
+    fn who_is_lost_again_before_he_caught_up_goes_on_where_he_was() {
+        let delivery = Delivery::default();
+        delivery.goes_on_at(at(5));
+        assert!(delivery.is_underway());
+        assert_eq!(delivery.resume_at(at(20)), at(5));
+        delivery.sent(at(7));
+        delivery.arrived(at(7));
+        assert_eq!(delivery.resume_at(at(20)), at(7).next());
+        delivery.caught_up();
+        assert_eq!(delivery.resume_at(at(20)), at(20));
     }
 
     #[test]

@@ -62,6 +62,9 @@ pub enum ChannelError {
     /// More joins than a socket may ask for.
     #[error("Too many joins per second")]
     TooManyJoins,
+    /// More messages than can be passed on.
+    #[error("Too many messages per second")]
+    TooManyMessages,
     /// Messages of before that are not sent, and why.
     #[error("{0}")]
     Replay(&'static str),
@@ -79,6 +82,7 @@ impl ChannelError {
             Self::Forbidden(_) | Self::WriteForbidden(_) | Self::NoLongerAllowed(_) => "Unauthorized",
             Self::TooManyChannels => "ChannelRateLimitReached",
             Self::TooManyJoins => "ClientJoinRateLimitReached",
+            Self::TooManyMessages => "MessagePerSecondRateLimitReached",
             Self::Replay(_) => "UnableToReplayMessages",
             Self::NoDatabase => "UnableToConnectToProject",
         };

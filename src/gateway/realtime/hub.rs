@@ -1,20 +1,23 @@
-//! Who is on which topic of this gateway: broadcasts and presence.
-//!
-//! Broadcasts from sockets and presence stay within one gateway; broadcasts from the database reach all.
+//! Who is on which topic: the channels of this gateway, and who is present here and at other gateways.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use axum::extract::ws::Message;
 use serde_json::{Map, Value};
+use tokio::sync::Notify;
 
 use super::{
+    cluster::Node,
     listener::Listener,
-    presence::{Diff, Presence},
+    presence::{Diff, Entry, Owner, Presence},
     protocol::Version,
 };
+
+/// Changes of presence that may wait for other gateways; with more, they are told of everybody instead.
+const MAX_NEWS: usize = 16_384;
 
 /// A topic. Public and private ones of one name have nothing to do with each other.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -45,7 +48,28 @@ impl Rights {
 /// All topics with somebody on them.
 #[derive(Debug, Default)]
 pub struct Hub {
-    rooms: Mutex<HashMap<Topic, Room>>,
+    state: Mutex<State>,
+    /// Woken when there is news.
+    pub has_news: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    rooms: HashMap<Topic, Room>,
+    /// What other gateways have to hear of who is present here; nothing where there are none.
+    news: Option<News>,
+}
+
+/// A channel of this gateway.
+pub type Place = (Topic, u64);
+
+/// What other gateways have to hear of who is present here.
+#[derive(Debug, PartialEq)]
+pub enum News {
+    /// What some channels say now, if anything.
+    Changes(HashMap<Place, Option<Entry>>),
+    /// Everybody; as news that waits, without them.
+    Everybody(Vec<(Place, Entry)>),
 }
 
 #[derive(Debug, Default)]
@@ -64,15 +88,12 @@ pub struct Membership {
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        let mut rooms = self.hub.lock();
-        let Some(room) = rooms.get_mut(&self.topic) else { return };
-        room.members.remove(&self.id);
-        if room.members.is_empty() {
-            rooms.remove(&self.topic);
-        } else {
-            let diff = room.presence.untrack(self.id);
-            room.tell(diff);
+        let mut state = self.hub.lock();
+        if let Some(room) = state.rooms.get_mut(&self.topic) {
+            room.members.remove(&self.id);
         }
+        self.hub.untrack(&mut state, &self.topic, self.id);
+        state.tidy(&self.topic);
     }
 }
 
@@ -80,6 +101,7 @@ impl Hub {
     /// Puts a channel on a topic, able to read as much.
     pub fn join(self: &Arc<Self>, topic: Topic, listener: &Arc<Listener>, rights: Rights) -> Membership {
         self.lock()
+            .rooms
             .entry(topic.clone())
             .or_default()
             .members
@@ -101,8 +123,8 @@ impl Hub {
         id: Option<&str>,
         frame: impl Fn(Version, &str) -> Option<Message>,
     ) {
-        let rooms = self.lock();
-        let Some(room) = rooms.get(topic) else { return };
+        let state = self.lock();
+        let Some(room) = state.rooms.get(topic) else { return };
         let mut frames: HashMap<Version, Option<Message>> = HashMap::new();
         for (listener, rights) in room.members.values() {
             if !rights.broadcast || except == Some(listener.id) {
@@ -119,8 +141,145 @@ impl Hub {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Topic, Room>> {
-        self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Whether there are other gateways, who have to hear who is present.
+    pub fn has_others(&self, others: bool) {
+        let mut state = self.lock();
+        match (others, &state.news) {
+            (false, _) => state.news = None,
+            (true, None) => self.note_everybody(&mut state),
+            (true, Some(_)) => {}
+        }
+    }
+
+    /// Lets the other gateways, if there are any, hear of everybody who is present.
+    pub fn tell_everybody(&self) {
+        let mut state = self.lock();
+        if state.news.is_some() {
+            self.note_everybody(&mut state);
+        }
+    }
+
+    fn note_everybody(&self, state: &mut State) {
+        state.news = Some(News::Everybody(Vec::new()));
+        self.has_news.notify_one();
+    }
+
+    /// What the other gateways have to hear, once.
+    pub fn take_news(&self) -> Option<News> {
+        let mut state = self.lock();
+        let news = std::mem::replace(state.news.as_mut()?, News::Changes(HashMap::new()));
+        match news {
+            News::Changes(changes) if changes.is_empty() => None,
+            News::Changes(changes) => Some(News::Changes(changes)),
+            News::Everybody(_) => Some(News::Everybody(state.everybody())),
+        }
+    }
+
+    /// What a channel of another gateway says now, if anything.
+    pub fn hear(&self, node: Node, (topic, channel): Place, entry: Option<Entry>) {
+        let (mut state, owner) = (self.lock(), Owner::At(node, channel));
+        let diff = match entry {
+            Some(entry) => {
+                let room = state.rooms.entry(topic.clone()).or_default();
+                room.presence.put(owner, entry)
+            }
+            None => state
+                .rooms
+                .get_mut(&topic)
+                .and_then(|room| room.presence.untrack(owner)),
+        };
+        state.tell(&topic, diff);
+    }
+
+    /// Everybody who is present at another gateway; whoever else was is not any more.
+    pub fn hear_everybody(&self, node: Node, everybody: Vec<(Place, Entry)>) {
+        let mut state = self.lock();
+        let mut diffs: HashMap<Topic, Diff> = HashMap::new();
+        let mut merge = |topic: &Topic, diff: Option<Diff>| {
+            if let Some(diff) = diff {
+                diffs.entry(topic.clone()).or_default().merge(diff);
+            }
+        };
+        let at = |(topic, room): (&Topic, &Room)| (topic.clone(), room.presence.at(node));
+        let mut gone: HashMap<Topic, HashSet<u64>> = state.rooms.iter().map(at).collect();
+        for ((topic, channel), entry) in everybody {
+            if let Some(gone) = gone.get_mut(&topic) {
+                gone.remove(&channel);
+            }
+            let room = state.rooms.entry(topic.clone()).or_default();
+            merge(&topic, room.presence.put(Owner::At(node, channel), entry));
+        }
+        for (topic, channels) in gone {
+            let Some(room) = state.rooms.get_mut(&topic) else {
+                continue;
+            };
+            for channel in channels {
+                merge(&topic, room.presence.untrack(Owner::At(node, channel)));
+            }
+        }
+        for (topic, diff) in diffs {
+            state.tell(&topic, Some(diff));
+        }
+    }
+
+    /// The keys of those who are present on a topic.
+    #[cfg(test)]
+    pub fn present(&self, topic: &Topic) -> Vec<String> {
+        let state = self.lock();
+        let Some(Value::Object(present)) = state.rooms.get(topic).map(|room| room.presence.state()) else {
+            return Vec::new();
+        };
+        present.into_iter().map(|(key, _)| key).collect()
+    }
+
+    /// Notes and tells that a channel is not present any more.
+    fn untrack(&self, state: &mut State, topic: &Topic, id: u64) {
+        let room = state.rooms.get_mut(topic);
+        let diff = room.and_then(|room| room.presence.untrack(Owner::Here(id)));
+        if diff.is_some() {
+            self.note(state, topic, id, None);
+        }
+        state.tell(topic, diff);
+    }
+
+    fn note(&self, state: &mut State, topic: &Topic, id: u64, entry: Option<Entry>) {
+        if let Some(News::Changes(changes)) = &mut state.news {
+            changes.insert((topic.clone(), id), entry);
+            if changes.len() > MAX_NEWS {
+                return self.note_everybody(state);
+            }
+            self.has_news.notify_one();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn everybody(&self) -> Vec<(Place, Entry)> {
+        let places = self.rooms.iter().flat_map(|(topic, room)| {
+            let here = room.presence.here();
+            here.map(|(channel, entry)| ((topic.clone(), channel), entry.clone()))
+        });
+        places.collect()
+    }
+
+    /// Tells a topic's channels what changed.
+    fn tell(&mut self, topic: &Topic, diff: Option<Diff>) {
+        if let (Some(room), Some(diff)) = (self.rooms.get(topic), diff) {
+            room.tell(&diff);
+        }
+        self.tidy(topic);
+    }
+
+    /// A topic that is nobody's is none.
+    fn tidy(&mut self, topic: &Topic) {
+        let empty = |room: &Room| room.members.is_empty() && room.presence.is_empty();
+        if self.rooms.get(topic).is_some_and(empty) {
+            self.rooms.remove(topic);
+        }
     }
 }
 
@@ -132,40 +291,36 @@ impl Membership {
 
     /// Changes what the channel may read.
     pub fn set_rights(&self, rights: Rights) {
-        if let Some(room) = self.hub.lock().get_mut(&self.topic)
+        if let Some(room) = self.hub.lock().rooms.get_mut(&self.topic)
             && let Some((_, current)) = room.members.get_mut(&self.id)
         {
             *current = rights;
         }
     }
 
-    /// Broadcasts from this channel; to itself only if it wants that.
-    pub fn broadcast(&self, to_itself: bool, frame: impl Fn(Version, &str) -> Option<Message>) {
-        self.hub
-            .broadcast(&self.topic, (!to_itself).then_some(self.id), None, frame);
+    /// The channel, if its broadcasts are not for itself.
+    pub fn except(&self, to_itself: bool) -> Option<u64> {
+        (!to_itself).then_some(self.id)
     }
 
     /// Says who the channel is present as.
     pub fn track(&self, key: &str, payload: Map<String, Value>) {
-        let mut rooms = self.hub.lock();
-        if let Some(room) = rooms.get_mut(&self.topic) {
-            let diff = room.presence.track(self.id, key, payload);
-            room.tell(diff);
+        let mut state = self.hub.lock();
+        let room = state.rooms.get_mut(&self.topic);
+        if let Some((entry, diff)) = room.and_then(|room| room.presence.track(self.id, key, payload)) {
+            self.hub.note(&mut state, &self.topic, self.id, Some(entry));
+            state.tell(&self.topic, Some(diff));
         }
     }
 
     /// Says that it is not any more.
     pub fn untrack(&self) {
-        let mut rooms = self.hub.lock();
-        if let Some(room) = rooms.get_mut(&self.topic) {
-            let diff = room.presence.untrack(self.id);
-            room.tell(diff);
-        }
+        self.hub.untrack(&mut self.hub.lock(), &self.topic, self.id);
     }
 
     /// Sends the channel who is present. Under the lock, so that every later difference comes after it.
     pub fn send_presence_state(&self) {
-        if let Some(room) = self.hub.lock().get(&self.topic)
+        if let Some(room) = self.hub.lock().rooms.get(&self.topic)
             && let Some((listener, _)) = room.members.get(&self.id)
         {
             listener.push("presence_state", &room.presence.state().to_string());
@@ -174,8 +329,7 @@ impl Membership {
 }
 
 impl Room {
-    fn tell(&self, diff: Option<Diff>) {
-        let Some(diff) = diff else { return };
+    fn tell(&self, diff: &Diff) {
         let payload = diff.to_json().to_string();
         for (listener, rights) in self.members.values() {
             if rights.presence {

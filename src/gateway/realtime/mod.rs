@@ -7,14 +7,17 @@
 //!
 //! - [`changes`] row changes from the write-ahead log to those who subscribed and may see them
 //! - [`join`] what a channel is joined with
-//! - [`hub`] who is on which topic: broadcasts, presence ([`presence`]); [`messages`] broadcasts from the database,
-//!   [`replay`] those of before
+//! - [`hub`] who is on which topic: broadcasts ([`broadcast`]), presence ([`presence`]); [`cluster`] the other gateways;
+//!   [`messages`] broadcasts from the database, [`replay`] those of before
 //! - [`authorize`] private channels; [`token`] whom a token speaks for
 //! - [`listener`] and [`outbox`] the way to a socket, [`delivery`] what is known to have arrived; [`limit`] how often
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use axum::{
@@ -30,6 +33,7 @@ use super::{Context, keys::Keys};
 use crate::shutdown::Shutdown;
 use authorize::Authorizer;
 use changes::Changes;
+use cluster::Cluster;
 use error::HandshakeError;
 use hub::Hub;
 use protocol::Version;
@@ -37,8 +41,10 @@ use token::Token;
 
 mod api;
 mod authorize;
+mod broadcast;
 mod changes;
 mod channel;
+mod cluster;
 mod delivery;
 mod error;
 mod hub;
@@ -60,8 +66,10 @@ const MAX_FRAME: usize = 5_000_000;
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// This gateway's own name among those that use the same Postgres server; without one the host's name and the
-    /// public address make it.
+    /// public address make it. Of several of one name the later ones take others.
     pub node: Option<String>,
+    /// How long a client that lost its connection may be away without missing a change.
+    pub resume_window: Duration,
     /// Sockets at one time.
     pub max_sockets: usize,
     /// Channels of one socket.
@@ -78,6 +86,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             node: None,
+            resume_window: Duration::from_secs(120),
             max_sockets: 10_000,
             max_channels: 100,
             joins_per_second: 100,
@@ -93,6 +102,7 @@ struct Service {
     settings: Settings,
     keys: Arc<Keys>,
     hub: Arc<Hub>,
+    cluster: Arc<Cluster>,
     changes: Arc<Changes>,
     authorizer: Authorizer,
     shutdown: Shutdown,
@@ -111,11 +121,19 @@ pub async fn router(context: Context, settings: Settings) -> anyhow::Result<Rout
     });
     let hub = Arc::new(Hub::default());
     let health = context.health.part("realtime");
-    let changes = Changes::start(&context.database, &node, Arc::clone(&hub), health, &context.shutdown)?;
+    let changes = Changes::start(
+        &context.database,
+        &node,
+        Arc::clone(&hub),
+        settings.resume_window,
+        health,
+        &context.shutdown,
+    )?;
     let service = Arc::new(Service {
         settings,
         keys: context.keys,
         hub,
+        cluster: Arc::clone(changes.cluster()),
         changes,
         authorizer: Authorizer::new(&context.database)?,
         shutdown: context.shutdown,

@@ -13,8 +13,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Service,
+    broadcast::Broadcast,
     changes::LastRef,
-    channel::{Channel, Sent},
+    channel::Channel,
     delivery::Receipts,
     error::ChannelError,
     join::Caller,
@@ -294,7 +295,7 @@ impl Socket {
         if !self.messages.take() {
             channel
                 .listener
-                .system("system", "error", "Too many messages per second");
+                .system("system", "error", &ChannelError::TooManyMessages.to_string());
             self.close(channel);
             return;
         }
@@ -318,8 +319,8 @@ impl Socket {
         match frame.event.as_str() {
             "broadcast" => {
                 let sent = match &frame.payload {
-                    Payload::Json(json) => Sent::Object(json.get().to_owned()),
-                    Payload::Broadcast { event, body } => Sent::User {
+                    Payload::Json(json) => Broadcast::Object(json.get().to_owned()),
+                    Payload::Broadcast { event, body } => Broadcast::User {
                         event: event.clone(),
                         body: body.clone(),
                     },

@@ -4,7 +4,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -19,24 +19,29 @@ use super::{
     due::Due,
     history::History,
     judge::Judge,
+    pause::Pause,
     position::Position,
     registry::Registry,
     resume::Returning,
-    slot::{self, Node},
-    stream::{Stream, StreamError, Streamed},
+    slot,
+    stream::{Said, Stream, StreamError, Streamed},
 };
-use crate::{db::Database, gateway::realtime::hub::Hub, health::Part, shutdown::Shutdown};
-
-/// Pauses between attempts to open the stream, doubling.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LAST_PAUSE: Duration = Duration::from_secs(10);
+use crate::{
+    db::Database,
+    gateway::realtime::{
+        cluster::{Cluster, Held, Node},
+        hub::Hub,
+    },
+    health::Part,
+    shutdown::Shutdown,
+};
 
 /// What the loop works with.
 #[derive(Debug)]
 pub struct Parts {
     pub database: Database,
     pub pool: PgPool,
-    pub node: Node,
+    pub cluster: Arc<Cluster>,
     pub registry: Arc<Registry>,
     pub hub: Arc<Hub>,
     pub health: Part,
@@ -47,18 +52,33 @@ pub struct Parts {
     pub returning: mpsc::UnboundedReceiver<Returning>,
 }
 
-/// Before which place everything has been delivered, to whoever it was for then.
+/// Before which place everything has been delivered, to whoever it was for then; and where the last change was.
 #[derive(Debug, Default)]
-pub struct Delivered(Mutex<Position>);
+pub struct Delivered(Mutex<(Position, Position)>);
 
 impl Delivered {
     /// The place.
     pub fn get(&self) -> Position {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lock().0
     }
 
-    fn set(&self, position: Position) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = position;
+    /// Behind the last change.
+    pub fn last_change(&self) -> Position {
+        self.lock().1
+    }
+
+    fn start(&self, position: Position) {
+        *self.lock() = (position, position);
+    }
+
+    /// Everything before `end` has been, with the last change before `last`, if there was one.
+    fn reached(&self, end: Position, last: Option<Position>) {
+        let mut places = self.lock();
+        *places = (last.map_or(end, |last| last.max(end)), last.unwrap_or(places.1));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, (Position, Position)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -74,8 +94,8 @@ pub struct Feed {
     past: Lsn,
     /// Whether the slot cannot go on and has to be made anew.
     slot_failed: bool,
-    /// Whether what an earlier run left has been removed.
-    started: bool,
+    /// As whom what an earlier run left has been removed.
+    started: Option<Held>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -84,25 +104,27 @@ enum FeedError {
     Stream(#[from] StreamError),
     #[error(transparent)]
     Database(#[from] sqlx::Error),
+    #[error("this gateway has another name, or was taken for dead")]
+    Renamed,
 }
 
 impl Feed {
     /// A loop that has not started.
-    pub fn new(parts: Parts, judge: Judge) -> Self {
+    pub fn new(parts: Parts, judge: Judge, window: Duration) -> Self {
         Self {
             parts,
             judge,
-            history: History::default(),
+            history: History::new(window),
             position: None,
             past: Lsn::ZERO,
             slot_failed: false,
-            started: false,
+            started: None,
         }
     }
 
     /// Runs until the process is to stop, then drops the slot.
     pub async fn run(mut self, stop: &Shutdown) {
-        let mut pause = FIRST_PAUSE;
+        let mut pause = Pause::default();
         loop {
             let started = Instant::now();
             let error = tokio::select! {
@@ -119,16 +141,17 @@ impl Feed {
             {
                 self.slot_failed = true;
             }
-            if started.elapsed() > LAST_PAUSE {
-                pause = FIRST_PAUSE;
+            if started.elapsed() > Pause::LONGEST {
+                pause = Pause::default();
             }
             tokio::select! {
-                () = sleep(pause) => {}
+                () = sleep(pause.next()) => {}
                 () = stop.started() => break,
             }
-            pause = (pause * 2).min(LAST_PAUSE);
         }
-        release_slot(&self.parts.pool, &self.parts.node).await;
+        if let Some(Held { node, .. }) = self.started {
+            release_slot(&self.parts.pool, node).await;
+        }
     }
 
     /// One connection's life; returns why it ended.
@@ -140,19 +163,22 @@ impl Feed {
     }
 
     async fn stream(&mut self) -> Result<std::convert::Infallible, FeedError> {
-        let from = self.open_slot().await?;
-        let Parts { pool, node, .. } = &self.parts;
-        if !self.started {
-            sqlx::query(include_str!("../../../../sql/gateway/realtime_forget.sql"))
-                .bind(node.name())
-                .execute(pool)
-                .await?;
-            self.started = true;
+        let mut names = self.parts.cluster.held();
+        let held = names.wait_for(Option::is_some).await.ok().and_then(|held| *held);
+        let held = held.ok_or(FeedError::Renamed)?;
+        if self.started != Some(held) {
+            (self.started, self.position) = (None, None);
+        }
+        let node = held.node;
+        let from = self.open_slot(node).await?;
+        if self.started.is_none() {
+            self.start(held, from).await?;
         }
         let mut stream = Stream::open(&self.parts.database, &node.slot(), from).await?;
         self.judge.forget_tables();
         // From here on the slot is ours and keeps what comes.
         tracing::info!(slot = node.slot(), "streaming database changes");
+        self.parts.cluster.listens();
         loop {
             if stream.position() >= self.past && !*self.parts.live.borrow() {
                 self.parts.live.send_replace(true);
@@ -163,32 +189,58 @@ impl Feed {
                     arrived?;
                     let batch = stream.batch().await?;
                     let position = stream.position();
+                    self.hear(stream.said());
                     self.take(batch, position).await;
                     stream.acknowledge(self.history.dispensable(position));
                 }
                 Some(first) = self.parts.returning.recv() => self.welcome_back(first).await,
+                _ = names.changed() => return Err(FeedError::Renamed),
             }
         }
     }
 
+    /// Removes what an earlier run left, and is there.
+    async fn start(&mut self, held: Held, from: Lsn) -> sqlx::Result<()> {
+        let Parts { pool, .. } = &self.parts;
+        sqlx::query(include_str!("../../../../sql/gateway/realtime_forget.sql"))
+            .bind(held.node.name())
+            .execute(pool)
+            .await?;
+        sqlx::query(include_str!("../../../../sql/gateway/realtime_enter.sql"))
+            .bind(held.node.name())
+            .bind(held.run)
+            .bind(from.to_string())
+            .execute(pool)
+            .await?;
+        self.started = Some(held);
+        Ok(())
+    }
+
+    /// Takes in what other gateways say, apart from what was said before this process was there.
+    fn hear(&self, said: Vec<Said>) {
+        for said in said.into_iter().filter(|said| said.at >= self.past) {
+            self.parts.cluster.hear(said.content);
+        }
+    }
+
     /// Where to read from; makes the slot if there is none to go on with.
-    async fn open_slot(&mut self) -> Result<Lsn, FeedError> {
-        let Parts { pool, node, .. } = &self.parts;
+    async fn open_slot(&mut self, node: Node) -> Result<Lsn, FeedError> {
+        let Parts { pool, .. } = &self.parts;
         let (read, end) = slot::find(pool, node).await?;
         // One that an earlier run left is there at once: making one waits for every transaction that is running.
         let known = read.filter(|_| !self.slot_failed);
         let from = match (known, self.position) {
             (Some(_), Some(position)) => return Ok(position),
             (Some(read), None) => {
-                self.history.clear(Position::new(read.0, 0), true);
+                self.history.clear(Position::new(read.0, 0));
                 read
             }
             (None, _) => {
                 slot::create(pool, node).await?;
-                self.slot_failed = false;
+                (self.slot_failed, self.started) = (false, None);
                 let (read, end) = slot::find(pool, node).await?;
                 let read = read.unwrap_or(end);
-                self.history.clear(Position::new(read.0, 0), false);
+                self.history.clear(Position::new(read.0, 0));
                 read
             }
         };
@@ -203,7 +255,7 @@ impl Feed {
         missed.iter().for_each(|listener| listener.fail());
         self.past = end;
         self.position = Some(from);
-        self.parts.delivered.set(Position::new(from.0, 0));
+        self.parts.delivered.start(Position::new(from.0, 0));
         Ok(from)
     }
 
@@ -219,10 +271,7 @@ impl Feed {
         let inside = batch.last().map(|last| last.position.next());
         self.history.keep(batch, end, std::time::Instant::now());
         self.position = Some(end);
-        let behind = Position::new(end.0, 0);
-        self.parts
-            .delivered
-            .set(inside.map_or(behind, |inside| inside.max(behind)));
+        self.parts.delivered.reached(Position::new(end.0, 0), inside);
     }
 
     /// Delivers to channels that are back what they missed, then lets them take part.
@@ -235,7 +284,7 @@ impl Feed {
         let registry = Registry::default();
         let mut missing_since = HashMap::new();
         for channel in &mut returning {
-            if channel.from < self.history.start() && !(channel.at_latest && self.history.is_whole()) {
+            if self.history.has_gap(channel.from) {
                 channel.tell_gap();
             }
             missing_since.insert(channel.listener.id, channel.from);
@@ -252,6 +301,7 @@ impl Feed {
         }
         for channel in returning {
             self.parts.registry.adopt(&channel.registered);
+            channel.listener.delivery.caught_up();
             channel.done();
         }
     }
@@ -259,7 +309,7 @@ impl Feed {
 
 /// Leaves the slot to the next run, whose clients want what they miss meanwhile; drops it where Postgres would
 /// keep the log for it without end.
-async fn release_slot(pool: &PgPool, node: &Node) {
+async fn release_slot(pool: &PgPool, node: Node) {
     // The walsender may take a moment to see that its reader has gone.
     for _ in 0..50 {
         let released = match slot::may_stay(pool).await {

@@ -9,8 +9,6 @@ use pgwire_replication::Lsn;
 
 use super::{position::Position, stream::Streamed};
 
-/// How long changes are kept, which is how long a client may be away.
-pub const AGE: Duration = Duration::from_secs(120);
 /// How many bytes of them at most.
 const MAX_BYTES: usize = 64 << 20;
 /// How many bytes of log the slot keeps for them at most: a server gives a slot up that keeps too much, and tables that
@@ -18,16 +16,18 @@ const MAX_BYTES: usize = 64 << 20;
 const MAX_LOG: u64 = 512 << 20;
 
 /// The last changes, oldest first.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct History {
+    /// How long they are kept, which is how long a client may be away.
+    window: Duration,
     kept: VecDeque<Streamed>,
     /// When so many of them had been streamed: one entry for each batch.
     batches: VecDeque<Batch>,
     bytes: usize,
-    /// What came before this place is not here any more.
+    /// The log before this place need not be kept for them.
     start: Position,
-    /// Whether nothing has been missing since an earlier run of this gateway.
-    whole: bool,
+    /// The changes before this place are not here any more.
+    gone: Position,
 }
 
 #[derive(Debug)]
@@ -39,6 +39,18 @@ struct Batch {
 }
 
 impl History {
+    /// Nothing yet; changes are kept for so long.
+    pub fn new(window: Duration) -> Self {
+        Self {
+            window,
+            kept: VecDeque::new(),
+            batches: VecDeque::new(),
+            bytes: 0,
+            start: Position::default(),
+            gone: Position::default(),
+        }
+    }
+
     /// Keeps a batch that ends at `end`; lets go of what is too old or too much.
     pub fn keep(&mut self, batch: Vec<Streamed>, end: Lsn, now: Instant) {
         // An idle stream moves too: one entry a second is enough to say how far.
@@ -59,7 +71,7 @@ impl History {
         self.bytes += batch.iter().map(Streamed::size).sum::<usize>();
         self.kept.extend(batch);
         while let Some(first) = self.batches.front()
-            && (now.duration_since(first.arrived) > AGE || self.bytes > MAX_BYTES && self.batches.len() > 1)
+            && (now.duration_since(first.arrived) > self.window || self.bytes > MAX_BYTES && self.batches.len() > 1)
         {
             self.forget_first();
         }
@@ -71,28 +83,23 @@ impl History {
         };
         for streamed in self.kept.drain(..changes) {
             self.bytes -= streamed.size();
+            self.gone = streamed.position.next();
         }
         self.start = Position::new(end.0, 0);
-        self.whole = false;
     }
 
-    /// Begins anew at a place; `whole` if an earlier run had dealt with everything before it.
-    pub fn clear(&mut self, start: Position, whole: bool) {
+    /// Begins anew at a place.
+    pub fn clear(&mut self, start: Position) {
         *self = Self {
             start,
-            whole,
-            ..Self::default()
+            gone: start,
+            ..Self::new(self.window)
         };
     }
 
-    /// Whether everything is here that the earlier run of this gateway had not dealt with.
-    pub fn is_whole(&self) -> bool {
-        self.whole
-    }
-
-    /// Before which place changes may be missing.
-    pub fn start(&self) -> Position {
-        self.start
+    /// Whether changes from a place on are missing.
+    pub fn has_gap(&self, from: Position) -> bool {
+        from < self.gone
     }
 
     /// Up to where Postgres need not keep the log for us, when the stream has been read up to `read`: what is here
@@ -137,6 +144,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+
+    const AGE: Duration = Duration::from_secs(120);
     use crate::gateway::realtime::changes::pgoutput::{Cell, Change, Identity, Kind, Relation};
 
     fn relation() -> Arc<Relation> {
@@ -174,14 +183,19 @@ mod tests {
 
     #[test]
     fn what_is_too_old_or_too_much_goes() {
-        let (mut history, table, start) = (History::default(), relation(), Instant::now());
+        let (mut history, table, start) = (History::new(AGE), relation(), Instant::now());
         history.keep(vec![change(&table, 10, 0, 5)], Lsn(11), start);
         history.keep(vec![change(&table, 20, 0, 5)], Lsn(21), start + AGE / 2);
         assert_eq!(places(&mut history, Position::default()), [[10, 20]]);
         assert_eq!(history.dispensable(Lsn(21)), Lsn(0));
         history.keep(Vec::new(), Lsn(30), start + AGE + Duration::from_secs(1));
         assert_eq!(places(&mut history, Position::default()), [[20]]);
-        assert_eq!((history.start().commit, history.dispensable(Lsn(30))), (11, Lsn(11)));
+        assert_eq!(history.dispensable(Lsn(30)), Lsn(11));
+        assert!(history.has_gap(Position::new(10, 0)));
+        assert!(
+            !history.has_gap(Position::new(10, 1)),
+            "the log went on, and nothing changed"
+        );
         assert_eq!(
             history.dispensable(Lsn(30 + MAX_LOG)),
             Lsn(30),
@@ -194,7 +208,7 @@ mod tests {
 
     #[test]
     fn a_client_goes_on_in_the_middle_of_a_transaction() {
-        let (mut history, table) = (History::default(), relation());
+        let (mut history, table) = (History::new(AGE), relation());
         let transaction = (0..3).map(|number| change(&table, 10, number, 1)).collect();
         history.keep(transaction, Lsn(11), Instant::now());
         assert_eq!(places(&mut history, Position::new(10, 1).next()), [[10]]);
@@ -202,7 +216,7 @@ mod tests {
 
     #[test]
     fn a_table_looks_one_way_in_each_part() {
-        let (mut history, before, after) = (History::default(), relation(), relation());
+        let (mut history, before, after) = (History::new(AGE), relation(), relation());
         let batch = vec![
             change(&before, 1, 0, 1),
             change(&before, 2, 0, 1),

@@ -1,13 +1,12 @@
 //! Who may see which change, and the delivery to those.
 
-use std::time::Duration;
-
 use sqlx::PgPool;
 use tokio::time::sleep;
 
 use super::{
     deliver::deliver,
     due::Due,
+    pause::Pause,
     questions::{ask, decide},
     stream::Streamed,
     tables::Tables,
@@ -15,10 +14,6 @@ use super::{
     visibility::Asker,
 };
 use crate::{db::session::Failure, gateway::realtime::hub::Hub, health::Part};
-
-/// Pauses between attempts to ask a database that is away, doubling.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LAST_PAUSE: Duration = Duration::from_secs(10);
 
 /// What it takes to judge changes.
 #[derive(Debug)]
@@ -56,7 +51,7 @@ impl Judge {
     /// Delivers a batch to those it concerns, and what the database broadcasts to the hub, if that is wanted. Waits for
     /// a database that is away rather than lose it.
     pub async fn deliver<'a>(&mut self, batch: &'a [Streamed], hub: Option<&Hub>, due: impl Fn() -> Vec<Due<'a>>) {
-        let mut pause = FIRST_PAUSE;
+        let mut pause = Pause::default();
         loop {
             match self.judge(due()).await {
                 Ok((due, verdicts)) => {
@@ -67,8 +62,7 @@ impl Judge {
                 Err(error) => {
                     self.health.failing("the database does not answer");
                     tracing::warn!(%error, changes = batch.len(), "changes wait for the database");
-                    sleep(pause).await;
-                    pause = (pause * 2).min(LAST_PAUSE);
+                    sleep(pause.next()).await;
                 }
             }
         }

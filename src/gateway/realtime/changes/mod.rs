@@ -7,8 +7,8 @@
 //! ```
 //!
 //! - [`stream`] the log as transactions ([`pgoutput`]), from this gateway's [`slot`]
-//! - [`subscribe`] from a join's parameters to subscriptions; [`registry`] who is subscribed; [`filter`] how filters are
-//!   written, [`condition`] which rows meet them
+//! - [`subscribe`] from a join's parameters to subscriptions, [`subscribed`] until they end; [`registry`] who is
+//!   subscribed; [`filter`] how filters are written, [`condition`] which rows meet them
 //! - [`table`] what a table is and what each role may read of it; [`tables`] those the loop has met
 //! - [`due`] whom a batch concerns; [`questions`] what Postgres is asked about it; [`visibility`] how, each answer by a
 //!   [`snapshot`] late enough; [`refusal`] which of its errors concern one table and which all
@@ -21,23 +21,22 @@ use std::{sync::Arc, time::Duration};
 
 use sqlx::{PgPool, postgres::PgPoolOptions};
 use tokio::sync::{mpsc, oneshot, watch};
-use uuid::Uuid;
 
-use super::{error::ChannelError, hub::Hub, listener::Listener, token::Identity};
+use super::{cluster::Cluster, error::ChannelError, hub::Hub, listener::Listener, token::Identity};
 use crate::{
     db::{Database, Login, session::Pool},
     health::Part,
     shutdown::Shutdown,
 };
 use feed::Delivered;
-use ledger::News;
+use ledger::Ledger;
 pub use pgoutput::{Change, Relation};
 pub use position::Position;
 use registry::{Registered, Registry, Subscription};
 pub use resume::{Key, LastRef};
 use resume::{Resumable, Returning};
-use slot::Node;
 pub use subscribe::Binding;
+pub use subscribed::{Client, Subscribed};
 
 mod condition;
 mod deliver;
@@ -48,6 +47,7 @@ mod filter;
 mod history;
 mod judge;
 mod ledger;
+mod pause;
 mod pgoutput;
 mod position;
 mod questions;
@@ -59,6 +59,7 @@ mod slot;
 mod snapshot;
 mod stream;
 mod subscribe;
+mod subscribed;
 mod table;
 mod tables;
 mod types;
@@ -73,7 +74,7 @@ const PATIENCE: Duration = Duration::from_secs(6);
 pub struct Changes {
     registry: Arc<Registry>,
     pool: PgPool,
-    node: Node,
+    cluster: Arc<Cluster>,
     /// Whether the stream flows, or will go on where it stopped.
     live: watch::Receiver<bool>,
     delivered: Arc<Delivered>,
@@ -82,90 +83,16 @@ pub struct Changes {
     news: ledger::Sender,
 }
 
-/// Whose channel it is, and how its client would be known again.
-#[derive(Clone, Debug)]
-pub struct Client {
-    /// Who joined what.
-    pub key: Key,
-    /// What number the join has; zero where clients do not number.
-    pub join_ref: u64,
-    /// The number of the last message of its socket.
-    pub last_ref: LastRef,
-}
-
-/// A channel's subscriptions; they end with it.
-#[derive(Debug)]
-pub struct Subscribed {
-    changes: Arc<Changes>,
-    row_id: Uuid,
-    client: Client,
-    listener: Arc<Listener>,
-    registered: Registered,
-    lost: bool,
-}
-
-impl Subscribed {
-    /// Ends them for a client that is gone without a word, and may be back.
-    pub fn lose(mut self) {
-        self.lost = true;
-    }
-
-    /// The client has received more.
-    pub fn received(&self) {
-        let from = self.listener.delivery.resume_at(Position::default());
-        self.tell(self.at(from, false));
-    }
-
-    fn at(&self, from: Position, lost: bool) -> News {
-        News::At {
-            lost,
-            last_ref: self.client.last_ref.get(),
-            from,
-        }
-    }
-
-    fn tell(&self, news: News) {
-        // Only after the service has ended is nobody there to note it; the next start finds out.
-        let _ = self.changes.news.send((self.row_id, news));
-    }
-}
-
-impl Drop for Subscribed {
-    fn drop(&mut self) {
-        let Changes {
-            registry,
-            resumable,
-            delivered,
-            ..
-        } = &*self.changes;
-        // Before the registry forgets them: what is delivered from here on may miss them.
-        let next = delivered.get();
-        registry.replace(&self.registered, Vec::new());
-        let resumed_at = if self.lost {
-            resumable.lost(&self.client.key, self.row_id, next)
-        } else {
-            resumable.left(&self.client.key, self.row_id);
-            None
-        };
-        tracing::debug!(
-            channel = self.listener.id,
-            lost = self.lost,
-            ?resumed_at,
-            "a channel has ended"
-        );
-        self.tell(resumed_at.map_or(News::Left, |from| self.at(from, true)));
-    }
-}
-
 impl Changes {
-    /// Starts the stream. `node` is this gateway's own name on this server.
+    /// Starts the stream. `identity` is this gateway's own on this server; a client may be away for `window`.
     ///
     /// # Errors
     /// When the database's TLS settings cannot be used. A database that is away is waited for.
     pub fn start(
         database: &Database,
-        node: &str,
+        identity: &str,
         hub: Arc<Hub>,
+        window: Duration,
         health: Part,
         shutdown: &Shutdown,
     ) -> std::io::Result<Arc<Self>> {
@@ -182,7 +109,8 @@ impl Changes {
             .max_connections(4)
             .acquire_timeout(PATIENCE)
             .connect_lazy_with(options.clone());
-        let node = Node::new(&format!("{node}/{}", options.get_database().unwrap_or_default()));
+        let identity = format!("{identity}/{}", options.get_database().unwrap_or_default());
+        let cluster = Cluster::start(database, &pool, identity, &hub, window, shutdown);
         let (live, is_live) = watch::channel(false);
         let (returning, welcome) = mpsc::unbounded_channel();
         let (news, incoming) = mpsc::unbounded_channel();
@@ -192,7 +120,7 @@ impl Changes {
         let parts = feed::Parts {
             database: database.clone(),
             pool: pool.clone(),
-            node: node.clone(),
+            cluster: Arc::clone(&cluster),
             registry: Arc::clone(&registry),
             hub,
             health,
@@ -200,27 +128,35 @@ impl Changes {
             delivered: Arc::clone(&delivered),
             returning: welcome,
         };
-        let feed = feed::Feed::new(parts, judge);
+        let feed = feed::Feed::new(parts, judge, window);
         let stop = shutdown.clone();
         shutdown.spawn(async move { feed.run(&stop).await });
-        shutdown.spawn(ledger::keep(
-            pool.clone(),
-            Arc::clone(&resumable),
+        let ledger = Ledger {
+            pool: pool.clone(),
+            resumable: Arc::clone(&resumable),
+            delivered: Arc::clone(&delivered),
+            cluster: Arc::clone(&cluster),
             incoming,
-            shutdown.clone(),
-        ));
+            window,
+        };
+        shutdown.spawn(ledger.keep(shutdown.clone()));
         let (stop, partitions) = (shutdown.clone(), pool.clone());
         shutdown.spawn(async move { maintain_partitions(&partitions, &stop).await });
         Ok(Arc::new(Self {
             registry,
             pool,
-            node,
+            cluster,
             live: is_live,
             delivered,
             resumable,
             returning,
             news,
         }))
+    }
+
+    /// This gateway among the others.
+    pub fn cluster(&self) -> &Arc<Cluster> {
+        &self.cluster
     }
 
     /// Connections to the database with the service's own rights.
@@ -258,43 +194,29 @@ impl Changes {
                 Err(subscribe::Refusal::Database(error)) => return Err(no_database(error)),
             }
         }
-        let earlier = self.earlier(&client).await.map_err(no_database)?;
-        tracing::debug!(channel = listener.id, ?earlier, "a channel subscribes");
-        let (row_id, key) = (self.node.id(), client.key.clone());
-        if !rows.is_empty() {
-            let from = earlier.map_or_else(|| self.delivered.get(), |(from, _)| from);
-            sqlx::query(include_str!("../../../../sql/gateway/realtime_subscribe.sql"))
-                .bind(row_id)
-                .bind(identity.claims.raw())
-                .bind(serde_json::Value::from(rows))
-                .bind(&key.0[..])
-                .bind(client.last_ref.get().cast_signed())
-                .bind(from.lsn())
-                .bind(i64::from(from.change))
-                .execute(&self.pool)
-                .await
-                .map_err(no_database)?;
-        }
-        let delivery = Arc::clone(&listener.delivery);
-        self.resumable.joined(key, row_id, client.last_ref.clone(), delivery);
-        let mut subscribed = Subscribed {
-            changes: Arc::clone(self),
-            row_id,
-            client,
-            listener: Arc::clone(listener),
-            registered: Vec::new(),
-            lost: false,
+        let held = *self.cluster.held().borrow();
+        let row_id = held.ok_or(ChannelError::NoDatabase)?.node.id();
+        let earlier = if rows.is_empty() {
+            None
+        } else {
+            let entered = self.enter(row_id, identity, rows, &client, listener).await;
+            entered.map_err(no_database)?
         };
-        subscribed.registered = match earlier {
-            Some((from, at_latest)) => {
-                let resumed = self.resume(listener, subscriptions, from, at_latest).await;
-                resumed.ok_or(ChannelError::NoDatabase)?
-            }
+        tracing::debug!(channel = listener.id, ?earlier, "a channel subscribes");
+        let mut subscribed = Subscribed::new(self, row_id, client, listener);
+        match earlier {
+            Some(from) => match self.resume(listener, subscriptions, from).await {
+                Some(registered) => subscribed.registered = registered,
+                None => {
+                    subscribed.lose();
+                    return Err(ChannelError::NoDatabase);
+                }
+            },
             None => {
                 let old = replaced.map(|mut replaced| std::mem::take(&mut replaced.registered));
-                self.registry.replace(&old.unwrap_or_default(), subscriptions)
+                subscribed.registered = self.registry.replace(&old.unwrap_or_default(), subscriptions);
             }
-        };
+        }
         Ok((subscribed, failures))
     }
 
@@ -310,42 +232,18 @@ impl Changes {
         }
     }
 
-    /// Where the client's earlier channel has to go on, if it had one, and whether that is the earliest it can be.
-    async fn earlier(&self, client: &Client) -> sqlx::Result<Option<(Position, bool)>> {
-        if client.join_ref == 0 {
-            return Ok(None);
-        }
-        if let Some((id, from)) = self.resumable.claim(&client.key, client.join_ref) {
-            let _ = self.news.send((id, News::Left));
-            return Ok(Some((from, false)));
-        }
-        let found: Option<(i64, i64, bool)> =
-            sqlx::query_as(include_str!("../../../../sql/gateway/realtime_claim.sql"))
-                .bind(&client.key.0[..])
-                .bind(client.join_ref.cast_signed())
-                .bind(history::AGE.as_secs_f64())
-                .fetch_optional(&self.pool)
-                .await?;
-        Ok(found.map(|(commit, change, at_latest)| {
-            let change = u32::try_from(change).unwrap_or_default();
-            (Position::new(commit.cast_unsigned(), change), at_latest)
-        }))
-    }
-
     /// Lets a channel take part after it was sent what it missed. Nothing if the loop of changes has ended.
     async fn resume(
         &self,
         listener: &Arc<Listener>,
         subscriptions: Vec<Subscription>,
         from: Position,
-        at_latest: bool,
     ) -> Option<Registered> {
         let (back, registered) = oneshot::channel();
         let returning = Returning {
             listener: Arc::clone(listener),
             subscriptions,
             from,
-            at_latest,
             registered: Vec::new(),
             back,
         };

@@ -10,7 +10,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use sha2::{Digest, Sha256};
@@ -18,7 +18,6 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::{
-    history::AGE,
     position::Position,
     registry::{Registered, Subscription},
     subscribe::Binding,
@@ -97,11 +96,40 @@ impl Known {
     }
 }
 
+/// The place of a channel that its client takes as it comes back.
+#[derive(Debug)]
+pub struct Claimed {
+    /// The channel's.
+    pub id: Uuid,
+    /// Where it has to go on.
+    pub from: Position,
+    known: Known,
+}
+
 /// All channels of this gateway that could be resumed.
 #[derive(Debug, Default)]
-pub struct Resumable(Mutex<HashMap<Key, Vec<Known>>>);
+pub struct Resumable {
+    channels: Mutex<HashMap<Key, Vec<Known>>>,
+    entering: AtomicU64,
+}
+
+/// A channel is about to join.
+#[derive(Debug)]
+pub struct Entering<'a>(&'a Resumable);
+
+impl Drop for Entering<'_> {
+    fn drop(&mut self) {
+        self.0.entering.fetch_sub(1, Ordering::SeqCst);
+    }
+}
 
 impl Resumable {
+    /// A channel is about to join, and it is not known yet what waits for it.
+    pub fn entering(&self) -> Entering<'_> {
+        self.entering.fetch_add(1, Ordering::SeqCst);
+        Entering(self)
+    }
+
     /// A channel has joined.
     pub fn joined(&self, key: Key, id: Uuid, last_ref: LastRef, delivery: Arc<Delivery>) {
         let known = Known {
@@ -124,9 +152,9 @@ impl Resumable {
         }
     }
 
-    /// A channel has lost its client. Everything before `next` was looked at for it. Gives where it has to go on;
-    /// nothing if it is back already.
-    pub fn lost(&self, key: &Key, id: Uuid, next: Position) -> Option<Position> {
+    /// A channel has lost its client. Everything before `next` was looked at for it. Gives where it has to go on, which
+    /// is noted before anybody can ask for [`Resumable::behind`]; nothing if it is back already.
+    pub fn lost(&self, key: &Key, id: Uuid, next: Position, note: impl FnOnce(Position)) -> Option<Position> {
         let mut channels = self.lock();
         let known = channels.get_mut(key)?.iter_mut().find(|known| known.id == id)?;
         let from = known.delivery.resume_at(next);
@@ -135,12 +163,13 @@ impl Resumable {
             last_ref: known.last_ref.get(),
             from,
         });
+        note(from);
         Some(from)
     }
 
     /// The channel that a client joining with `join_ref` had, and where it has to go on: one that is lost, or one
     /// whose socket does not answer and may be lost without our knowing.
-    pub fn claim(&self, key: &Key, join_ref: u64) -> Option<(Uuid, Position)> {
+    pub fn claim(&self, key: &Key, join_ref: u64) -> Option<Claimed> {
         let mut channels = self.lock();
         let known = channels.get_mut(key)?;
         let (at, _) = known
@@ -148,18 +177,42 @@ impl Resumable {
             .enumerate()
             .filter_map(|(at, known)| Some((at, known.absent().filter(|last| *last < join_ref)?)))
             .max_by_key(|(_, last)| *last)?;
-        let Known { id, delivery, lost, .. } = known.swap_remove(at);
+        let channel = known.swap_remove(at);
         if known.is_empty() {
             channels.remove(key);
         }
-        let from = lost.map_or_else(|| delivery.resume_at(Position::default()), |lost| lost.from);
-        Some((id, from))
+        let from = match &channel.lost {
+            Some(lost) => lost.from,
+            None => channel.delivery.resume_at(Position::default()),
+        };
+        Some(Claimed {
+            id: channel.id,
+            from,
+            known: channel,
+        })
     }
 
-    /// Forgets those who did not come back in time.
-    pub fn expire(&self) {
+    /// Gives a place back whose client could not join after all.
+    pub fn put_back(&self, key: Key, claimed: Claimed) {
+        self.lock().entry(key).or_default().push(claimed.known);
+    }
+
+    /// Before which place the clients that are here have had everything, as far as something is on its way to them.
+    pub fn behind(&self) -> Option<Position> {
+        let channels = self.lock();
+        if self.entering.load(Ordering::SeqCst) > 0 {
+            return Some(Position::default());
+        }
+        let here = channels.values().flatten().filter(|known| known.lost.is_none());
+        here.filter(|known| known.delivery.is_underway())
+            .map(|known| known.delivery.resume_at(Position::default()))
+            .min()
+    }
+
+    /// Forgets those who did not come back for so long.
+    pub fn expire(&self, window: Duration) {
         self.lock().retain(|_, known| {
-            known.retain(|known| known.lost.as_ref().is_none_or(|lost| lost.since.elapsed() < AGE));
+            known.retain(|known| known.lost.as_ref().is_none_or(|lost| lost.since.elapsed() < window));
             !known.is_empty()
         });
     }
@@ -170,7 +223,7 @@ impl Resumable {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Key, Vec<Known>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.channels.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -183,8 +236,6 @@ pub struct Returning {
     pub subscriptions: Vec<Subscription>,
     /// Its first change that may not have arrived.
     pub from: Position,
-    /// Whether `from` is the earliest it can be, noted before its gateway was killed: it may be later.
-    pub at_latest: bool,
     /// Its subscriptions' numbers, once they have some.
     pub registered: Registered,
     /// Where to tell them.
@@ -220,16 +271,31 @@ mod tests {
         (id, delivery)
     }
 
+    fn claim(resumable: &Resumable, join_ref: u64) -> Option<(Uuid, Position)> {
+        let claimed = resumable.claim(&key(), join_ref)?;
+        Some((claimed.id, claimed.from))
+    }
+
     #[test]
     fn a_client_goes_on_where_it_was_and_only_once() {
         let (resumable, next) = (Resumable::default(), Position::new(50, 0));
         let (id, _) = joined(&resumable, 9);
-        assert_eq!(resumable.claim(&key(), 10), None, "it is still there");
-        resumable.lost(&key(), id, next);
+        assert_eq!(claim(&resumable, 10), None, "it is still there");
+        resumable.lost(&key(), id, next, |_| ());
         assert!(resumable.is_quiet());
-        assert_eq!(resumable.claim(&key(), 3), None, "a new tab counts from one");
-        assert_eq!(resumable.claim(&key(), 10), Some((id, next)));
-        assert_eq!(resumable.claim(&key(), 10), None);
+        assert_eq!(claim(&resumable, 3), None, "a new tab counts from one");
+        assert_eq!(claim(&resumable, 10), Some((id, next)));
+        assert_eq!(claim(&resumable, 10), None);
+    }
+
+    #[test]
+    fn a_client_whose_join_failed_finds_its_place_again() {
+        let (resumable, next) = (Resumable::default(), Position::new(50, 0));
+        let (id, _) = joined(&resumable, 9);
+        resumable.lost(&key(), id, next, |_| ());
+        let claimed = resumable.claim(&key(), 10).unwrap();
+        resumable.put_back(key(), claimed);
+        assert_eq!(claim(&resumable, 11), Some((id, next)));
     }
 
     #[test]
@@ -237,10 +303,10 @@ mod tests {
         let resumable = Resumable::default();
         let ids = [12, 40].map(|last| joined(&resumable, last).0);
         for id in ids {
-            resumable.lost(&key(), id, Position::default());
+            resumable.lost(&key(), id, Position::default(), |_| ());
         }
-        assert_eq!(resumable.claim(&key(), 41).map(|(id, _)| id), Some(ids[1]));
-        assert_eq!(resumable.claim(&key(), 13).map(|(id, _)| id), Some(ids[0]));
+        assert_eq!(claim(&resumable, 41).map(|(id, _)| id), Some(ids[1]));
+        assert_eq!(claim(&resumable, 13).map(|(id, _)| id), Some(ids[0]));
     }
 
     #[test]
@@ -248,7 +314,9 @@ mod tests {
         let resumable = Resumable::default();
         let (id, delivery) = joined(&resumable, 5);
         delivery.sent(Position::new(8, 1));
-        assert_eq!(resumable.claim(&key(), 6), Some((id, Position::new(8, 1))));
-        assert_eq!(resumable.lost(&key(), id, Position::default()), None);
+        assert_eq!(resumable.behind(), Some(Position::new(8, 1)));
+        assert_eq!(claim(&resumable, 6), Some((id, Position::new(8, 1))));
+        assert_eq!(resumable.lost(&key(), id, Position::default(), |_| ()), None);
+        assert_eq!(resumable.behind(), None);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use axum::body::Bytes;
 use futures_util::FutureExt;
 use pgwire_replication::{
     Lsn, PgWireError, ReplicationClient, ReplicationConfig, ReplicationEvent, SslMode, TlsConfig,
@@ -15,6 +16,7 @@ use super::{
 use crate::{
     config::Secret,
     db::{Database, Login},
+    gateway::realtime::cluster::PREFIX,
 };
 
 /// What clients may subscribe to, and what the database broadcasts.
@@ -26,6 +28,18 @@ const OPTIONS: &str =
 
 /// Changes taken together at most. A transaction with more comes in pieces: it has committed when it is streamed.
 const MAX_CHANGES: usize = 4_096;
+
+/// Bytes of messages taken together at most, about.
+const MAX_MESSAGES: usize = 16 << 20;
+
+/// What a gateway said in the log.
+#[derive(Debug)]
+pub struct Said {
+    /// Where it stands.
+    pub at: Lsn,
+    /// What it is.
+    pub content: Bytes,
+}
 
 /// A row's change with the definition it is written by.
 #[derive(Debug)]
@@ -58,6 +72,7 @@ pub struct Stream {
     client: ReplicationClient,
     relations: HashMap<u32, Arc<Relation>>,
     open: Option<Transaction>,
+    said: Vec<Said>,
     /// Taken from the client, and not yet looked at.
     arrived: Option<ReplicationEvent>,
     position: Lsn,
@@ -110,6 +125,7 @@ impl Stream {
             client,
             relations: HashMap::new(),
             open: None,
+            said: Vec::new(),
             arrived: None,
             position: from,
         })
@@ -133,7 +149,7 @@ impl Stream {
     /// When the stream has ended. What arrived before is lost here and comes again.
     pub async fn batch(&mut self) -> Result<Vec<Streamed>, StreamError> {
         let mut batch = Vec::new();
-        let mut events = 0_usize;
+        let (mut events, mut said) = (0_usize, 0_usize);
         loop {
             // Between transactions with nothing more at hand the batch is complete; inside one the rest is on its way.
             let event = if let Some(event) = self.arrived.take() {
@@ -142,6 +158,7 @@ impl Stream {
                 self.client.recv().await?
             } else if batch.len() < MAX_CHANGES
                 && events < MAX_CHANGES
+                && said < MAX_MESSAGES
                 && let Some(event) = self.client.recv().now_or_never()
             {
                 event?
@@ -167,6 +184,12 @@ impl Stream {
                 }
                 ReplicationEvent::KeepAlive { wal_end, .. } if self.open.is_none() => {
                     self.position = self.position.max(wal_end);
+                }
+                ReplicationEvent::Message {
+                    prefix, content, lsn, ..
+                } if prefix == PREFIX => {
+                    said += content.len();
+                    self.said.push(Said { at: lsn, content });
                 }
                 ReplicationEvent::XLogData { data, .. } => match pgoutput::decode(data)? {
                     Some(Message::Relation(relation)) => {
@@ -202,6 +225,11 @@ impl Stream {
                 _ => {}
             }
         }
+    }
+
+    /// What gateways said meanwhile.
+    pub fn said(&mut self) -> Vec<Said> {
+        std::mem::take(&mut self.said)
     }
 
     /// Up to where the stream has been read.
