@@ -117,7 +117,7 @@ impl Error {
             Failure::Busy => return Self::from_failure(failure, false),
         };
         tracing::warn!(error = %details, "cannot connect to the database");
-        let message = "Database connection error. Retrying the connection.";
+        let message = "Database connection error.";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "PGRST000", message)
             .details(details)
             .header(header::RETRY_AFTER, "1")

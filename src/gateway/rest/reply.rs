@@ -18,6 +18,9 @@ use super::{
 };
 use crate::db::session::Row;
 
+/// The version of PostgREST whose answers these are.
+const LEVEL: &str = "16.2";
+
 /// What a request did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Did {
@@ -62,6 +65,8 @@ pub struct Reply<'a> {
     pub applied: String,
     /// The schema, where clients have to be told.
     pub profile: Option<&'a str>,
+    /// Embeds that are meant by their target's name though they have an alias: target and alias.
+    pub by_target: Vec<(&'a str, &'a str)>,
 }
 
 impl Reply<'_> {
@@ -130,6 +135,9 @@ impl Reply<'_> {
         if !self.applied.is_empty() {
             put(headers, HeaderName::from_static("preference-applied"), &self.applied);
         }
+        if !self.by_target.is_empty() {
+            put(headers, header::WARNING, &deprecated(&self.by_target));
+        }
         put(headers, header::VARY, "Accept, Prefer, Range");
         *response.status_mut() = status;
         if has_body && !self.head {
@@ -144,6 +152,19 @@ impl Reply<'_> {
 /// A part of the answer's row.
 pub fn part(row: &Row, part: Part) -> Option<&str> {
     row.text(part as usize)
+}
+
+/// That embeds should be meant by their aliases.
+fn deprecated(by_target: &[(&str, &str)]) -> String {
+    let changes: Vec<String> = by_target
+        .iter()
+        .map(|(target, alias)| format!("`{target}` to `{alias}`"))
+        .collect();
+    format!(
+        "299 PostgRESTv{LEVEL} \"Embedded resource was referenced by relation name even though it has an alias. This is \
+         deprecated and will stop working in a future release. Update {} in query string filters, orders or limits.\"",
+        changes.join(", ")
+    )
 }
 
 fn put(headers: &mut HeaderMap, name: HeaderName, value: &str) {

@@ -113,6 +113,19 @@ pub(super) fn derive(
             }
         }
     }
+    // Relations that meet in a hidden junction are related, though it is nobody's business how.
+    let mut ways: HashMap<i64, usize> = HashMap::new();
+    let foreign_keys = || constraints.iter().filter(|constraint| constraint.kind == 'f');
+    for foreign in foreign_keys() {
+        *ways.entry(foreign.relation).or_default() += 1;
+    }
+    for foreign in foreign_keys().filter(|foreign| ways[&foreign.relation] > 1) {
+        if shown(foreign.relation).next().is_none() {
+            for (target, _) in shown(foreign.target) {
+                found.entry(target.qualified()).or_default();
+            }
+        }
+    }
     let oids: HashMap<&Name, i64> = names.iter().map(|(oid, name)| (name, *oid)).collect();
     for (junction, ways) in &many_to_one {
         if let Some(key) = oids.get(junction).and_then(|oid| keys.get(oid)) {

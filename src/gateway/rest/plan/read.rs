@@ -78,6 +78,8 @@ pub struct Child<'c> {
     pub key: String,
     /// What the client called it.
     pub target: String,
+    /// Whether a filter, order or limit means it by its target's name though it has an alias.
+    pub by_target: bool,
     /// How its rows find their parent.
     pub link: &'c Link,
     /// Whether it is one row at most.
@@ -115,20 +117,21 @@ impl<'c> Planner<'c> {
     /// # Errors
     /// PGRST108, PGRST118, PGRST123, PGRST127, PGRST200, PGRST201.
     pub fn root(&self, name: &Name, source: Source, query: &Query, range: Range) -> Result<Node<'c>> {
-        check_paths(query)?;
+        let by_target = self.settings.url_use_legacy_target_names;
+        check_paths(query, by_target)?;
         let relation = self.catalog.relation(name);
         let mut root = self.node((name, 0), relation, source, &query.select)?;
         root.alias.clone_from(&name.name);
         root.window = Bounds::Range(range.capped(self.cap()));
         for (path, condition) in &query.conditions {
-            root.at(path).conditions.push(condition.clone());
+            root.at(path, by_target).conditions.push(condition.clone());
         }
         for (path, order) in &query.orders {
-            root.at(path).order.clone_from(order);
+            root.at(path, by_target).order.clone_from(order);
         }
         let windows: HashMap<_, _> = query.windows.iter().filter(|(path, _)| !path.is_empty()).collect();
         for (path, window) in windows {
-            root.at(path).window = Bounds::Window(*window);
+            root.at(path, by_target).window = Bounds::Window(*window);
         }
         self.finish(&mut root, &name.name)?;
         self.check_aggregates(&root)?;
@@ -186,6 +189,7 @@ impl<'c> Planner<'c> {
             node,
             key,
             target: embed.target.clone(),
+            by_target: false,
             link: &relationship.link,
             to_one: relationship.is_to_one(),
             inner: embed.join == Some(Join::Inner),
@@ -198,7 +202,7 @@ impl<'c> Planner<'c> {
     fn finish(&self, node: &mut Node<'c>, name: &str) -> Result<()> {
         for term in &node.order {
             let Some(wanted) = &term.relation else { continue };
-            let Some(child) = node.embeds.iter().find(|child| child.is_called(wanted)) else {
+            let Some(child) = node.embed(wanted) else {
                 return Err(not_embedded(wanted).into());
             };
             if !child.to_one {
@@ -239,14 +243,29 @@ impl<'c> Planner<'c> {
 
 impl<'c> Node<'c> {
     /// The level a path leads to. [`check_paths`] has made sure that it is there.
-    fn at(&mut self, path: &[String]) -> &mut Self {
+    fn at(&mut self, path: &[String], by_target: bool) -> &mut Self {
         let Some((first, rest)) = path.split_first() else {
             return self;
         };
-        match self.embeds.iter().position(|child| child.is_called(first)) {
-            Some(found) => self.embeds[found].node.at(rest),
+        let mut embeds = self.embeds.iter();
+        match embeds.position(|child| is_meant(first, &child.key, &child.target, by_target)) {
+            Some(found) => {
+                let child = &mut self.embeds[found];
+                child.by_target |= child.key != *first;
+                child.node.at(rest, by_target)
+            }
             None => self,
         }
+    }
+
+    /// What is embedded in it at any depth, and meant by its target's name though it has an alias: target and alias.
+    pub fn called_by_target(&self) -> Vec<(&str, &str)> {
+        let mut called = Vec::new();
+        for child in &self.embeds {
+            called.extend(child.by_target.then_some((child.target.as_str(), child.key.as_str())));
+            called.extend(child.node.called_by_target());
+        }
+        called
     }
 
     fn aggregates(&self) -> impl Iterator<Item = &Column> {
@@ -267,16 +286,14 @@ impl<'c> Node<'c> {
         self.fields.is_empty() && self.embeds.iter().all(|child| child.node.is_empty())
     }
 
-    /// What is embedded under this name.
-    pub fn embed(&self, name: &str) -> Option<&Child<'c>> {
-        self.embeds.iter().find(|child| child.is_called(name))
+    /// Whether there is no limit on its rows.
+    pub fn is_unlimited(&self) -> bool {
+        matches!(self.window, Bounds::All) || self.window == Bounds::Range(Range::default())
     }
-}
 
-impl Child<'_> {
-    /// Whether filters, orders and limits mean it by this name: the client's alias, or what it called the target.
-    pub fn is_called(&self, name: &str) -> bool {
-        self.key == name || self.target == name
+    /// What is embedded under this key.
+    pub fn embed(&self, key: &str) -> Option<&Child<'c>> {
+        self.embeds.iter().find(|child| child.key == key)
     }
 }
 
@@ -291,22 +308,37 @@ fn numbered(name: &str, depth: usize) -> String {
     format!("n_{:016x}_{depth}", hasher.finish())
 }
 
-/// Makes sure that everything said about an embed is about one that is selected.
-fn check_paths(query: &Query) -> Result<()> {
+/// Whether this name of an embed's key or target says that the embed is meant.
+fn is_meant(name: &str, key: &str, target: &str, by_target: bool) -> bool {
+    key == name || by_target && target == name
+}
+
+/// Makes sure that everything said about an embed is about one that is selected, and by its alias if it has one and
+/// its target's name does not do.
+fn check_paths(query: &Query, by_target: bool) -> Result<()> {
     let conditions = query.conditions.iter().map(|(path, _)| path);
     let orders = query.orders.iter().map(|(path, _)| path);
     for path in conditions.chain(orders).chain(query.windows.keys()) {
         let mut items = query.select.as_slice();
         for step in path {
-            let found = items.iter().find_map(|item| match item {
-                Item::Embed(embed)
-                    if embed.alias.as_ref().unwrap_or(&embed.target) == step || embed.target == *step =>
-                {
-                    Some(&embed.items)
+            let embeds = || {
+                items.iter().filter_map(|item| match item {
+                    Item::Embed(embed) => Some((embed, embed.alias.as_ref().unwrap_or(&embed.target))),
+                    _ => None,
+                })
+            };
+            let found = embeds().find(|(embed, key)| is_meant(step, key, &embed.target, by_target));
+            let Some((embed, _)) = found else {
+                let error = not_embedded(step);
+                return Err(match embeds().find(|(embed, _)| embed.target == *step) {
+                    Some((_, alias)) => error
+                        .details("Target names are not allowed in filters if they have an alias")
+                        .hint(format!("Change '{step}' to '{alias}' in filters, orders or limits.")),
+                    None => error,
                 }
-                _ => None,
-            });
-            items = found.ok_or_else(|| not_embedded(step))?;
+                .into());
+            };
+            items = &embed.items;
         }
     }
     Ok(())

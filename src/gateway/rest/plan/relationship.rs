@@ -8,6 +8,9 @@ use super::super::{
     error::{Error, Result},
 };
 
+/// How alike a name must be to what was asked for to be suggested.
+const LIKENESS: f64 = 0.33;
+
 /// The relationship that an embed means.
 ///
 /// # Errors
@@ -30,20 +33,19 @@ pub fn find<'c>(catalog: &'c Catalog, origin: &Name, target: &str, hint: Option<
 fn unrelated(catalog: &Catalog, origin: &Name, target: &str, hint: Option<&str>) -> Error {
     let Name { schema, name } = origin;
     let using = hint.map(|hint| format!(" using the hint '{hint}'")).unwrap_or_default();
-    let related = catalog.related(origin);
-    let suggestion = if related.is_empty() {
-        let origins = catalog
-            .relationships
-            .iter()
-            .filter(|(known, all)| known.schema == *schema && !all.is_empty());
-        similar::closest(name, origins.map(|(known, _)| known.name.as_str()), 0.75)
-            .map(|known| format!("Perhaps you meant '{known}' instead of '{name}'."))
-    } else if related.iter().any(|relationship| relationship.target.name == target) {
-        None
-    } else {
-        let targets = related.iter().map(|relationship| relationship.target.name.as_str());
-        similar::closest(target, targets, 0.33)
-            .map(|known| format!("Perhaps you meant '{known}' instead of '{target}'."))
+    let is_same = |one: &str, other: &str| one.to_lowercase() == other.to_lowercase();
+    let suggestion = match catalog.relationships.get(origin) {
+        None => {
+            let origins = catalog.relationships.keys().filter(|known| known.schema == *schema);
+            similar::closest(name, origins.map(|known| known.name.as_str()), LIKENESS)
+                .map(|known| format!("Perhaps you meant '{known}' instead of '{name}'."))
+        }
+        Some(related) => {
+            let targets = || related.iter().map(|relationship| relationship.target.name.as_str());
+            similar::closest(target, targets(), LIKENESS)
+                .filter(|_| !targets().any(|known| is_same(known, target)))
+                .map(|known| format!("Perhaps you meant '{known}' instead of '{target}'."))
+        }
     };
     Error::bad(
         "PGRST200",

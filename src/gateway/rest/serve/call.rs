@@ -23,7 +23,7 @@ use super::{
         reply::{self, Did, Reply, part},
         sql::{
             RESULT, Sql,
-            answer::{self, Answer, Body, Guard, Part},
+            answer::{self, Answer, Body, Guard, Part, Total},
             call::{self, Arguments},
             read,
             write::is_everything,
@@ -95,10 +95,11 @@ impl<'a> Incoming<'a> {
         let computed = computed(&node);
         let mut source = |sql: &mut Sql| call::call(sql, routine, &arguments, &computed);
         let mut counted = |sql: &mut Sql| read::counted(sql, self.catalog, &node);
-        let total = self.prefer.count.filter(|count| *count != Count::Planned).map(|_| {
-            let counted: &mut dyn FnMut(&mut Sql) = &mut counted;
-            (Count::Exact, None, counted)
-        });
+        let total = match self.prefer.count {
+            None | Some(Count::Planned) => None,
+            Some(_) if node.is_unlimited() => Some(Total::Given),
+            Some(_) => Some(Total::Counted(&mut counted, None)),
+        };
         let mut rows = |sql: &mut Sql| match of_rows {
             true => read::rows(sql, self.catalog, &node),
             // What is given as it is has no other row to be given instead.
@@ -132,6 +133,7 @@ impl<'a> Incoming<'a> {
             location: None,
             applied: reply::applied(&self.prefer, did, None, self.settings.db_tx_end.allow_override),
             profile: self.profile.as_deref(),
+            by_target: node.called_by_target(),
         }
         .build(row, total)
     }

@@ -16,7 +16,7 @@ use super::{
         reply::{self, Did, Reply, part},
         sql::{
             Sql,
-            answer::{self, Answer, Body, Part},
+            answer::{self, Answer, Body, Part, Total},
             read,
             write::is_everything,
         },
@@ -53,10 +53,12 @@ impl Incoming<'_> {
         };
         let mut counted = |sql: &mut Sql| read::counted(sql, self.catalog, &node);
         let mut statement = Sql::default();
-        let total = self.prefer.count.map(|count| {
-            let counted: &mut dyn FnMut(&mut Sql) = &mut counted;
-            (count, self.settings.db_max_rows, counted)
-        });
+        let total = match self.prefer.count {
+            None | Some(Count::Planned) => None,
+            Some(_) if node.is_unlimited() => Some(Total::Given),
+            Some(Count::Exact) => Some(Total::Counted(&mut counted, None)),
+            Some(Count::Estimated) => Some(Total::Counted(&mut counted, self.settings.db_max_rows)),
+        };
         let mut rows = |sql: &mut Sql| read::rows(sql, self.catalog, &node);
         answer::statement(&mut statement, &answer, None, total, &mut rows);
         let work = Work {
@@ -88,6 +90,7 @@ impl Incoming<'_> {
             location: None,
             applied: reply::applied(&self.prefer, Did::Read, None, self.settings.db_tx_end.allow_override),
             profile: self.profile.as_deref(),
+            by_target: node.called_by_target(),
         }
         .build(row, self.total(exact, outcome.estimate))
     }

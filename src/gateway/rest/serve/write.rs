@@ -159,6 +159,7 @@ impl Incoming<'_> {
             location: (headers_only && one).then_some((name, relation.key.as_slice())),
             applied: reply::applied(&self.prefer, did, resolution, self.settings.db_tx_end.allow_override),
             profile: self.profile.as_deref(),
+            by_target: shown.called_by_target(),
         }
         .build(row, total)
     }

@@ -33,6 +33,8 @@ pub struct Settings {
     pub db_schemas: Vec<String>,
     /// Where else unqualified names are looked for.
     pub db_extra_search_path: Vec<String>,
+    /// Whether filters may mean an embed by its target's name though it has an alias.
+    pub url_use_legacy_target_names: bool,
     /// How much clients hear of what went wrong.
     pub client_error_verbosity: Verbosity,
     /// The role of callers without a token.
@@ -145,6 +147,7 @@ impl Settings {
         Self {
             db_schemas: list(&["public"]),
             db_extra_search_path: list(&["public"]),
+            url_use_legacy_target_names: true,
             client_error_verbosity: Verbosity::Verbose,
             db_anon_role: None,
             db_max_rows: None,

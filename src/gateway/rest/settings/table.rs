@@ -256,6 +256,14 @@ pub const TABLE: &[Setting] = &[
         },
     ),
     Setting::new(
+        "url_use_legacy_target_names",
+        "Whether filters may mean an embed by its target's name though it has an alias",
+        |s, text| {
+            s.url_use_legacy_target_names = switch(text)?;
+            Ok(())
+        },
+    ),
+    Setting::new(
         "client_error_verbosity",
         "What clients hear of errors: verbose or minimal",
         |s, text| {

@@ -2,12 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{
-    super::{catalog::Name, parse::prefer::Count},
-    RESULT, Sql,
-    call::SCALAR,
-    write::UPDATED,
-};
+use super::{super::catalog::Name, RESULT, Sql, call::SCALAR, write::UPDATED};
 
 /// The rows of an answer.
 const ROWS: &str = "pgrst_rows";
@@ -91,8 +86,13 @@ pub struct Answer<'a> {
     pub counts_updates: bool,
 }
 
-/// How to count, up to how many rows if not all, and what.
-pub type Total<'a> = (Count, Option<u32>, &'a mut dyn FnMut(&mut Sql));
+/// How many rows there are without limits.
+pub enum Total<'a> {
+    /// Those that are given.
+    Given,
+    /// Those that this selects, counted up to one more than the limit, if there is one.
+    Counted(&'a mut dyn FnMut(&mut Sql), Option<u32>),
+}
 
 /// Writes the statement: `source` is a write or call, `rows` what is given of it, `counted` rows to count.
 pub fn statement(
@@ -108,29 +108,28 @@ pub fn statement(
         sql.push(") ");
     }
     sql.push("select ");
+    // One value is one row, and there is no aggregate of all types.
+    let given = match answer.body {
+        Body::Raw => "'1'",
+        _ => "pg_catalog.count(*)::text",
+    };
     match total {
-        Some((Count::Exact, _, counted)) => {
-            sql.push("(select pg_catalog.count(*) from (");
-            counted(sql);
-            sql.push(") as pgrst_counted)::text");
+        Some(Total::Given) => {
+            sql.push(given);
         }
-        Some((Count::Estimated, max, counted)) => {
+        Some(Total::Counted(counted, limit)) => {
             sql.push("(select pg_catalog.count(*) from (");
             counted(sql);
-            if let Some(max) = max {
-                sql.push(" limit ").value((i64::from(max) + 1).to_string());
+            if let Some(limit) = limit {
+                sql.push(" limit ").value((i64::from(limit) + 1).to_string());
             }
             sql.push(") as pgrst_counted)::text");
         }
-        Some((Count::Planned, ..)) | None => {
+        None => {
             sql.push("null");
         }
     }
-    // One value is one row, and there is no aggregate of all types.
-    sql.push(match answer.body {
-        Body::Raw => ", '1', ",
-        _ => ", pg_catalog.count(*)::text, ",
-    });
+    sql.push(", ").push(given).push(", ");
     body(sql, &answer.body);
     for name in ["response.headers", "response.status"] {
         sql.push(", nullif(pg_catalog.current_setting('")
