@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 
 use crate::support::{cluster::TestDatabase, until};
 
+mod answers;
 mod command;
 mod database;
 mod tokens;
@@ -167,6 +168,32 @@ async fn a_change_of_the_schema_is_seen_when_told() {
         .await;
     until("the table is known", async || {
         alone.answer("/orders").await == (StatusCode::OK, json!([]))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_change_of_the_schema_is_seen_untold() {
+    let shop = Shop::new("alone_untold").await;
+    let alone = shop.serve(shop.settings()).await;
+    let status = async |path: &str| alone.answer(path).await.0;
+    shop.run("create table shop.orders (id int); grant all on shop.orders to alone_untold_guest")
+        .await;
+    until("the table is known", async || status("/orders").await == StatusCode::OK).await;
+    shop.run("create function shop.price(id int) returns int language sql immutable return 7")
+        .await;
+    until("the function is known", async || {
+        status("/rpc/price?id=1").await == StatusCode::OK
+    })
+    .await;
+    shop.run("alter function shop.price rename to cost").await;
+    until("the function is known by its new name", async || {
+        status("/rpc/cost?id=1").await == StatusCode::OK
+    })
+    .await;
+    shop.run("drop table shop.orders").await;
+    until("the table is known to be gone", async || {
+        alone.answer("/orders").await.1["code"] == "PGRST205"
     })
     .await;
 }

@@ -145,3 +145,52 @@ async fn without_a_secret_no_token_is_read_and_without_a_guest_nobody_is_let_in(
     let (status, error) = alone.answer("/goods").await;
     assert_eq!((status, &error["code"]), (StatusCode::UNAUTHORIZED, &json!("PGRST302")));
 }
+
+#[tokio::test]
+async fn a_bad_token_is_refused_before_anything_else_is_looked_at() {
+    let shop = shop("alone_early").await;
+    let mut settings = shop.settings();
+    settings.set("jwt_secret", SECRET).unwrap();
+    settings.max_body = 1 << 20;
+    let alone = shop.serve(settings.clone()).await;
+    let bad = token(&json!({}), "somebody else's secret, as long as ours is", None);
+    // All of it is taken, so that the answer arrives, but none of it is kept.
+    for bytes in [1 << 20, (1 << 20) + 1] {
+        let post = alone
+            .client
+            .post(format!("{}/nowhere", alone.url))
+            .body(vec![b' '; bytes]);
+        let (status, error) = answer(post.bearer_auth(&bad).send().await.unwrap()).await;
+        assert_eq!((status, &error["code"]), (StatusCode::UNAUTHORIZED, &json!("PGRST301")));
+    }
+
+    let nowhere = Database::from_url("postgres://nobody@127.0.0.1:1/none")
+        .unwrap()
+        .as_given();
+    let place = Place {
+        database: nowhere,
+        verifier: None,
+        public_url: String::new(),
+        shutdown: Shutdown::default(),
+        health: Health::default(),
+    };
+    let service = rest::alone(place.clone(), settings.clone()).unwrap();
+    let ask = async |token: Option<&str>| {
+        let mut request = axum::http::Request::get("/goods");
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let request = request.body(axum::body::Body::empty()).unwrap();
+        tower::ServiceExt::oneshot(service.clone(), request)
+            .await
+            .unwrap()
+            .status()
+    };
+    assert_eq!(ask(Some(&bad)).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(ask(None).await, StatusCode::SERVICE_UNAVAILABLE);
+    settings.set("jwt_secret", "{").unwrap();
+    assert!(
+        rest::alone(place, settings).is_err(),
+        "a secret that is none is told of at once"
+    );
+}

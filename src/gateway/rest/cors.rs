@@ -24,9 +24,7 @@ pub async fn answer(State(app): State<Arc<App>>, request: Request, next: Next) -
         return next.run(request).await;
     };
     let snapshot = app.current.get();
-    let allowed = snapshot
-        .as_ref()
-        .and_then(|snapshot| snapshot.settings.server_cors_allowed_origins.as_deref());
+    let allowed = snapshot.settings.server_cors_allowed_origins.as_deref();
     let Some(allowed) = allow(&origin, allowed) else {
         return next.run(request).await;
     };

@@ -79,7 +79,7 @@ impl From<Context> for Place {
 /// The service's routes, without a prefix, for a gateway that says which pages may call.
 ///
 /// # Errors
-/// When the sessions' settings cannot be used. A database that is away is waited for, and `/health` says so.
+/// When the sessions' settings or the tokens' secret cannot be used. A database that is away is waited for, and `/health` says so.
 pub fn router(place: Place, settings: Settings) -> anyhow::Result<Router> {
     Ok(routes(app(place, settings)?))
 }
@@ -112,7 +112,7 @@ fn app(place: Place, settings: Settings) -> anyhow::Result<Arc<App>> {
     };
     let pool =
         Pool::new(&database, Login::Authenticator, settings.db_pool)?.waiting(settings.db_pool_acquisition_timeout);
-    let current = Current::default();
+    let current = Current::new(&settings, place.verifier.as_ref())?;
     let max_body = settings.max_body;
     let watch = Watch {
         database,

@@ -1,6 +1,6 @@
 //! The order in which a request is looked at: the first thing wrong with it is what the client hears.
 
-use std::sync::Arc;
+use std::{convert::Infallible, sync::Arc};
 
 use axum::{
     body::{Body, to_bytes},
@@ -9,6 +9,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
+use futures_util::stream;
+use http_body_util::{BodyExt, Limited};
 
 use self::laps::Laps;
 pub use self::request::{Incoming, Work};
@@ -47,12 +49,7 @@ pub struct App {
 /// Answers a request.
 pub async fn answer(State(app): State<Arc<App>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    // All of it, before anything can be wrong: a client that is still sending when it is refused would find its
-    // connection closed instead of the answer.
-    let body = read_body(body, app.max_body).await;
-    let Some(snapshot) = app.current.get() else {
-        return Error::no_catalog().into_response();
-    };
+    let snapshot = app.current.get();
     let laps = Laps::start();
     let settings = &snapshot.settings;
     let trace = settings.server_trace_header.as_ref();
@@ -62,8 +59,12 @@ pub async fn answer(State(app): State<Arc<App>>, request: Request) -> Response {
         Some((name, value))
     });
     let mut response = match respond(&app, &snapshot, &laps, &parts, body).await {
-        Ok(response) => {
+        Ok(mut response) => {
             laps.end("response");
+            if parts.method == Method::HEAD {
+                // Nobody knows how long what GET gives would be, and a length of 0 would be wrong.
+                *response.body_mut() = Body::from_stream(stream::empty::<Result<Bytes, Infallible>>());
+            }
             response
         }
         Err(mut error) => {
@@ -81,18 +82,26 @@ pub async fn answer(State(app): State<Arc<App>>, request: Request) -> Response {
     response
 }
 
-async fn respond(app: &App, snapshot: &Snapshot, laps: &Laps, parts: &Parts, body: Result<Bytes>) -> Result<Response> {
+async fn respond(app: &App, snapshot: &Snapshot, laps: &Laps, parts: &Parts, body: Body) -> Result<Response> {
     let identity = Identity::of(&parts.headers, snapshot.verifier.as_deref(), &snapshot.settings);
     laps.end("jwt");
-    let identity = identity?;
-    let resource = path::parse(parts.uri.path())?;
-    let schema = schema(parts, snapshot)?;
-    check_method(&parts.method, &resource)?;
-    let body = body?;
+    let (identity, catalog) = match identity.and_then(|known| Ok((known, snapshot.catalog()?))) {
+        Ok(known) => known,
+        Err(error) => {
+            discard(&parts.headers, body, app.max_body).await;
+            return Err(error);
+        }
+    };
+    // All of it, before anything else can be wrong: a client that is still sending when it is refused would find its
+    // connection closed instead of the answer.
+    let body = read_body(body, app.max_body).await;
+    let asked = resource(parts, snapshot).and_then(|asked| Ok((asked, body?)));
+    laps.end("parse");
+    let ((resource, schema), body) = asked?;
     let incoming = Incoming {
         app,
         laps,
-        catalog: &snapshot.catalog,
+        catalog,
         settings: &snapshot.settings,
         identity: Arc::new(identity),
         prefer: Prefer::parse(&parts.headers),
@@ -101,7 +110,6 @@ async fn respond(app: &App, snapshot: &Snapshot, laps: &Laps, parts: &Parts, bod
         parts,
         body,
     };
-    laps.end("parse");
     match (&resource, &parts.method) {
         (_, &Method::OPTIONS) => incoming.options(&resource),
         (Resource::Root, _) => openapi::root(&incoming).await,
@@ -109,6 +117,14 @@ async fn respond(app: &App, snapshot: &Snapshot, laps: &Laps, parts: &Parts, bod
         (Resource::Relation(name), _) => incoming.write(name).await,
         (Resource::Function(name), _) => incoming.call(name).await,
     }
+}
+
+/// What the request is about, and in which schema.
+fn resource(parts: &Parts, snapshot: &Snapshot) -> Result<(Resource, String)> {
+    let resource = path::parse(parts.uri.path())?;
+    let schema = schema(parts, snapshot)?;
+    check_method(&parts.method, &resource)?;
+    Ok((resource, schema))
 }
 
 /// The schema that the request is about.
@@ -160,6 +176,16 @@ fn check_method(method: &Method, resource: &Resource) -> Result<()> {
         _ if !known => refused("PGRST117", format!("Unsupported HTTP method: {method}")),
         _ => Ok(()),
     }
+}
+
+/// Lets a client that is refused finish, so that it hears why, without keeping what it sends. One that waits to be
+/// told to go on sends nothing.
+async fn discard(headers: &HeaderMap, body: Body, max: usize) {
+    if headers.contains_key(header::EXPECT) {
+        return;
+    }
+    let mut frames = Limited::new(body, max);
+    while let Some(Ok(_)) = frames.frame().await {}
 }
 
 async fn read_body(body: Body, max: usize) -> Result<Bytes> {

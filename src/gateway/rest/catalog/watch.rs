@@ -2,15 +2,21 @@
 
 use std::{
     sync::{Arc, PoisonError, RwLock},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use sqlx::{Connection, PgConnection, postgres::PgListener};
+use sqlx::{Connection, Executor, PgConnection, postgres::PgListener};
 
 use super::Catalog;
 use crate::{
     db::{Database, Login, session::Pool},
-    gateway::{rest::Settings, verifier::Verifier},
+    gateway::{
+        rest::{
+            Settings,
+            error::{Error, Result},
+        },
+        verifier::Verifier,
+    },
     health::Part,
     shutdown::Shutdown,
 };
@@ -18,33 +24,67 @@ use crate::{
 /// Changes come in bursts (a migration); one reading covers those that follow within this time.
 const DEBOUNCE: Duration = Duration::from_millis(100);
 
+/// How long a change that nobody tells of goes unnoticed at most, unless looking takes its time.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How much longer than a look the pause before the next one is at least.
+const REST: u32 = 50;
+
 /// The longest pause between two attempts to reach the database.
 const MAX_PAUSE: Duration = Duration::from_secs(32);
 
-/// The catalog as of its last reading, and the settings that came with it.
-#[derive(Clone, Debug, Default)]
-pub struct Current(Arc<RwLock<Option<Arc<Snapshot>>>>);
+/// What the last reading found.
+#[derive(Clone, Debug)]
+pub struct Current(Arc<RwLock<Arc<Snapshot>>>);
 
 /// What one reading found.
 #[derive(Debug)]
 pub struct Snapshot {
-    /// What the database offers.
-    pub catalog: Catalog,
+    /// What the database offers; `None` before the first reading.
+    catalog: Option<Catalog>,
     /// The service's settings with those of the login role laid over them.
     pub settings: Settings,
     /// What verifies tokens.
     pub verifier: Option<Arc<Verifier>>,
 }
 
+impl Snapshot {
+    /// What the database offers.
+    ///
+    /// # Errors
+    /// PGRST002 before the first reading.
+    pub fn catalog(&self) -> Result<&Catalog> {
+        self.catalog.as_ref().ok_or_else(|| Error::no_catalog().into())
+    }
+}
+
 impl Current {
-    /// The last reading; `None` before the first.
-    pub fn get(&self) -> Option<Arc<Snapshot>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    /// What is known before the first reading. `verifier` is what verifies tokens where the settings do not say.
+    ///
+    /// # Errors
+    /// When the settings have a secret that is none.
+    pub fn new(settings: &Settings, verifier: Option<&Arc<Verifier>>) -> anyhow::Result<Self> {
+        Ok(Self(Arc::new(RwLock::new(Arc::new(Snapshot {
+            catalog: None,
+            settings: settings.clone(),
+            verifier: own_verifier(settings)?.or_else(|| verifier.cloned()),
+        })))))
+    }
+
+    /// The last reading.
+    pub fn get(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn set(&self, snapshot: Snapshot) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(snapshot));
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(snapshot);
     }
+}
+
+fn own_verifier(settings: &Settings) -> anyhow::Result<Option<Arc<Verifier>>> {
+    settings
+        .verifier()
+        .map_err(|reason| anyhow::anyhow!("jwt_secret {reason}"))
 }
 
 /// What the watch works with.
@@ -66,12 +106,12 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Reads the catalog, then again after each notification, until the process stops. Losing the database keeps
-    /// the last reading and comes back with a pause that doubles.
+    /// Reads the catalog, then again after each notification and each change that is seen, until the process stops.
+    /// Losing the database keeps the last reading and comes back with a pause that doubles.
     pub async fn run(self) {
         let mut pause = Duration::from_millis(250);
         while !self.shutdown.token().is_cancelled() {
-            let begun = std::time::Instant::now();
+            let begun = Instant::now();
             let token = self.shutdown.token().clone();
             if let Some(Err(error)) = token.run_until_cancelled(self.follow()).await {
                 tracing::warn!(%error, "cannot read the schema");
@@ -93,15 +133,14 @@ impl Watch {
         };
         let listening = self.database.pool(Login::Authenticator, 1);
         let mut listener = PgListener::connect_with(&listening).await?;
-        // Before the first reading, so that no change falls between the two.
         listener.listen(channel).await?;
         listener.eager_reconnect(false);
+        listener.execute("set jit = off; set search_path = ''").await?;
         loop {
+            // Before the reading, so that no change falls between the two; nor does word of one.
+            let before = digest(&mut listener).await?;
             self.read().await?;
-            // A lost connection may have lost notifications with it.
-            if listener.try_recv().await?.is_none() {
-                anyhow::bail!("lost the connection that listens for changes");
-            }
+            changed(&mut listener, before.as_deref()).await?;
             while tokio::time::timeout(DEBOUNCE, listener.recv()).await.is_ok() {}
         }
     }
@@ -118,7 +157,7 @@ impl Watch {
         );
         let verifier = self.verifier(&settings)?;
         self.current.set(Snapshot {
-            catalog,
+            catalog: Some(catalog),
             settings,
             verifier,
         });
@@ -129,15 +168,41 @@ impl Watch {
 
     /// That of the settings, the one before if they are still the same: it remembers tokens.
     fn verifier(&self, settings: &Settings) -> anyhow::Result<Option<Arc<Verifier>>> {
-        if let Some(last) = self.current.get()
-            && last.settings.jwt_secret == settings.jwt_secret
+        let last = self.current.get();
+        if last.settings.jwt_secret == settings.jwt_secret
             && last.settings.jwt_secret_is_base64 == settings.jwt_secret_is_base64
         {
             return Ok(last.verifier.clone());
         }
-        let own = settings
-            .verifier()
-            .map_err(|reason| anyhow::anyhow!("jwt_secret {reason}"))?;
-        Ok(own.or_else(|| self.verifier.clone()))
+        Ok(own_verifier(settings)?.or_else(|| self.verifier.clone()))
+    }
+}
+
+/// Waits for a notification, or until the database's catalogs are not what they were.
+async fn changed(listener: &mut PgListener, before: Option<&str>) -> anyhow::Result<()> {
+    let mut pause = LOOK;
+    loop {
+        if let Ok(received) = tokio::time::timeout(pause, listener.try_recv()).await {
+            // A lost connection may have lost notifications with it.
+            anyhow::ensure!(received?.is_some(), "lost the connection that listens for changes");
+            return Ok(());
+        }
+        let begun = Instant::now();
+        if digest(listener).await?.as_deref() != before {
+            return Ok(());
+        }
+        pause = LOOK.max(begun.elapsed() * REST);
+    }
+}
+
+/// What the catalogs look like; `None` where Postgres refuses to show it.
+async fn digest(listener: &mut PgListener) -> sqlx::Result<Option<String>> {
+    let query = sqlx::query_scalar(include_str!("../../../../sql/gateway/rest_digest.sql")).persistent(false);
+    match query.fetch_one(listener).await {
+        Err(sqlx::Error::Database(error)) => {
+            tracing::debug!(%error, "cannot look for changes of the schema");
+            Ok(None)
+        }
+        looked => looked,
     }
 }
