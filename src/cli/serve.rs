@@ -69,15 +69,6 @@ pub struct Args {
     /// This gateway's name among several on one database [default: made of the host's name and the public URL]
     #[arg(long, env = "SWITCHBOARD_NODE", value_name = "NAME")]
     node: Option<String>,
-    /// How long a client of realtime that lost its connection may be away without missing a change, in seconds
-    #[arg(
-        long,
-        env = "SWITCHBOARD_RESUME_WINDOW",
-        value_name = "SECONDS",
-        default_value_t = 120,
-        value_parser = clap::value_parser!(u64).range(1..=3600)
-    )]
-    resume_window: u64,
     /// The largest file that may be uploaded, in bytes; buckets may set less
     #[arg(long, env = "SWITCHBOARD_FILE_SIZE_LIMIT", value_name = "BYTES", default_value_t = 50 << 20)]
     file_size_limit: u64,
@@ -107,6 +98,8 @@ pub struct Args {
     migrations_dir: Option<PathBuf>,
     #[command(flatten)]
     auth: gateway::auth::Settings,
+    #[command(flatten)]
+    realtime: gateway::realtime::Settings,
     #[command(flatten)]
     database: DatabaseArgs,
     #[command(flatten)]
@@ -198,8 +191,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             rest,
             realtime: gateway::realtime::Settings {
                 node: args.node,
-                resume_window: Duration::from_secs(args.resume_window),
-                ..Default::default()
+                ..args.realtime
             },
             storage: gateway::storage::Settings {
                 file_size_limit: args.file_size_limit,

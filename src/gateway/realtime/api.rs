@@ -13,11 +13,13 @@ use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
 
 use super::{
-    Key, Service,
+    Params, Service,
     authorize::Extension,
+    batch::Batch,
     broadcast::Broadcast,
     error::ChannelError,
     hub::Topic,
+    place::Address,
     protocol::{Body, broadcast_object},
     token::Token,
 };
@@ -25,25 +27,11 @@ use super::{
 /// Messages in one request.
 const MAX_MESSAGES: usize = 1_000;
 
-/// What the batch endpoint takes.
-#[derive(Debug, Deserialize)]
-pub struct Batch {
-    messages: Vec<Message>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Message {
-    topic: String,
-    event: String,
-    payload: Box<RawValue>,
-    #[serde(default)]
-    private: bool,
-}
-
 /// The query of the endpoint for one message.
 #[derive(Debug, Deserialize)]
 pub struct One {
     private: Option<String>,
+    persist: Option<String>,
 }
 
 /// Why nothing is broadcast.
@@ -61,30 +49,42 @@ pub enum ApiError {
     /// More messages than can be passed on.
     #[error("Too many requests")]
     TooManyRequests,
-    /// A field that is wrong, with what is wrong.
-    #[error("{0} {1}")]
-    Invalid(&'static str, &'static str),
+    /// More messages than an address may send.
+    #[error("You have exceeded your rate limit")]
+    TooOften,
+    /// The body is no JSON.
+    #[error("Bad Request")]
+    Malformed,
+    /// Fields that are wrong, with what is wrong.
+    #[error("{0}")]
+    Invalid(Value),
     /// A body of a type that is none of ours.
-    #[error("Unsupported content type, use application/json or application/octet-stream")]
+    #[error("Unsupported Media Type, use application/json or application/octet-stream")]
     ContentType,
     /// The database does not answer.
-    #[error("Realtime was unable to connect to the project database")]
+    #[error("Tenant database unavailable")]
     NoDatabase,
+}
+
+impl ApiError {
+    fn field(name: &str, what: &str) -> Self {
+        Self::Invalid(json!({ name: [what] }))
+    }
 }
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let message = json!({ "message": self.to_string() });
-        let (status, body) = match &self {
-            Self::Unauthorized => (StatusCode::UNAUTHORIZED, message),
-            Self::Forbidden => (StatusCode::FORBIDDEN, message),
-            Self::TooMany | Self::TooManyRequests => (StatusCode::TOO_MANY_REQUESTS, message),
-            Self::Invalid(field, what) => (
-                StatusCode::UNPROCESSABLE_ENTITY,
-                json!({ "errors": { *field: [what] } }),
-            ),
-            Self::ContentType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, json!({ "error": self.to_string() })),
-            Self::NoDatabase => (StatusCode::SERVICE_UNAVAILABLE, message),
+        let said = self.to_string();
+        let (status, body) = match self {
+            Self::Unauthorized => (StatusCode::UNAUTHORIZED, json!({ "message": said })),
+            Self::Forbidden => (StatusCode::FORBIDDEN, json!({ "message": said })),
+            Self::TooMany | Self::TooManyRequests | Self::TooOften => {
+                (StatusCode::TOO_MANY_REQUESTS, json!({ "message": said }))
+            }
+            Self::Malformed => (StatusCode::BAD_REQUEST, json!({ "errors": { "detail": said } })),
+            Self::Invalid(errors) => (StatusCode::UNPROCESSABLE_ENTITY, json!({ "errors": errors })),
+            Self::ContentType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, json!({ "error": said })),
+            Self::NoDatabase => (StatusCode::UNPROCESSABLE_ENTITY, json!({ "message": said })),
         };
         (status, Json(body)).into_response()
     }
@@ -106,40 +106,28 @@ impl From<ChannelError> for ApiError {
 /// An [`ApiError`].
 pub async fn broadcast_batch(
     State(service): State<Arc<Service>>,
-    Query(key): Query<Key>,
+    Query(params): Query<Params>,
+    address: Address,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<StatusCode, ApiError> {
-    let token = token(&service, &headers, &key)?;
-    let batch: Batch = serde_json::from_slice(&body)
-        .map_err(|_| ApiError::Invalid("messages", "must be a list of topic, event and payload"))?;
-    if batch.messages.len() > MAX_MESSAGES {
+    let token = token(&service, &headers, &params)?;
+    let batch = Batch::read(&body).map_err(|_| ApiError::Malformed)?;
+    let messages = batch
+        .messages(service.settings.max_payload_bytes)
+        .map_err(ApiError::Invalid)?;
+    if messages.len() > MAX_MESSAGES {
         return Err(ApiError::TooMany);
     }
-    for message in &batch.messages {
-        if message.topic.is_empty() {
-            return Err(ApiError::Invalid("topic", "can't be blank"));
-        }
-        if message.event.is_empty() {
-            return Err(ApiError::Invalid("event", "can't be blank"));
-        }
-        if !message.payload.get().starts_with('{') {
-            return Err(ApiError::Invalid("payload", "is invalid"));
-        }
-        if message.payload.get().len() > service.settings.max_payload_bytes {
-            return Err(ApiError::Invalid("payload", "Payload size exceeds tenant limit"));
-        }
-    }
+    count(&service, address, messages.len())?;
     // Before anybody has one of them.
     service.cluster.check()?;
-    for message in batch.messages {
-        let topic = Topic {
-            name: message.topic,
-            private: message.private,
-        };
-        if may_write(&service, &token, &topic).await? {
+    for message in messages {
+        if may_write(&service, &token, &message.topic).await? {
             let payload = broadcast_object(&message.event, message.payload.get(), None);
-            service.cluster.broadcast(&topic, None, Broadcast::Object(payload))?;
+            service
+                .cluster
+                .broadcast(&message.topic, None, Broadcast::Object(payload))?;
         }
     }
     Ok(StatusCode::ACCEPTED)
@@ -152,39 +140,34 @@ pub async fn broadcast_batch(
 pub async fn broadcast_one(
     State(service): State<Arc<Service>>,
     Path((topic, event)): Path<(String, String)>,
-    Query(key): Query<Key>,
+    Query(params): Query<Params>,
     Query(one): Query<One>,
+    address: Address,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<StatusCode, ApiError> {
-    let token = token(&service, &headers, &key)?;
+    let token = token(&service, &headers, &params)?;
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let kind = content_type
-        .unwrap_or_default()
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim();
-    if body.len() > service.settings.max_payload_bytes {
-        return Err(ApiError::Invalid("payload", "Payload size exceeds tenant limit"));
-    }
-    let body = match kind {
-        "application/octet-stream" => Body::Bytes(body),
-        "application/json" => {
-            let valid = serde_json::from_slice::<Box<RawValue>>(&body);
-            Body::Json(
-                valid
-                    .map_err(|_| ApiError::Invalid("payload", "is invalid"))?
-                    .get()
-                    .to_owned(),
-            )
+    let kind = content_type.and_then(|value| value.split(';').next());
+    let body = match kind.map(str::trim) {
+        Some("application/octet-stream") => Body::Bytes(body),
+        Some("application/json") => {
+            let json: Box<RawValue> = serde_json::from_slice(&body).map_err(|_| ApiError::Malformed)?;
+            Body::Json(json.get().to_owned())
         }
         _ => return Err(ApiError::ContentType),
     };
+    if body.len() > service.settings.max_payload_bytes {
+        return Err(ApiError::field("payload", "Payload size exceeds tenant limit"));
+    }
     let topic = Topic {
         name: topic,
         private: one.private.as_deref() == Some("true"),
     };
+    if one.persist.as_deref() == Some("true") && !topic.private {
+        return Err(ApiError::field("persist", "can only be used on private channels"));
+    }
+    count(&service, address, 1)?;
     if !may_write(&service, &token, &topic).await? {
         return Err(ApiError::Forbidden);
     }
@@ -195,9 +178,18 @@ pub async fn broadcast_one(
     Ok(StatusCode::ACCEPTED)
 }
 
-fn token(service: &Service, headers: &HeaderMap, key: &Key) -> Result<Token, ApiError> {
-    let text = key.find(headers).ok_or(ApiError::Unauthorized)?;
+fn token(service: &Service, headers: &HeaderMap, params: &Params) -> Result<Token, ApiError> {
+    let text = params.token(headers).ok_or(ApiError::Unauthorized)?;
     Token::verify(&service.keys, &text).map_err(|_| ApiError::Unauthorized)
+}
+
+fn count(service: &Service, Address(address): Address, messages: usize) -> Result<(), ApiError> {
+    let messages = u32::try_from(messages).unwrap_or(u32::MAX);
+    if service.posts.take(address, messages) {
+        Ok(())
+    } else {
+        Err(ApiError::TooOften)
+    }
 }
 
 async fn may_write(service: &Service, token: &Token, topic: &Topic) -> Result<bool, ApiError> {

@@ -30,14 +30,8 @@ impl Broadcast {
     /// The size of what was sent, in bytes.
     pub fn len(&self) -> usize {
         match self {
-            Self::Object(text)
-            | Self::User {
-                body: Body::Json(text), ..
-            } => text.len(),
-            Self::User {
-                body: Body::Bytes(bytes),
-                ..
-            } => bytes.len(),
+            Self::Object(text) => text.len(),
+            Self::User { body, .. } => body.len(),
         }
     }
 }

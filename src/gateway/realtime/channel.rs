@@ -2,20 +2,24 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{
     Service,
     authorize::Extension,
     broadcast::Broadcast,
-    changes::Subscribed,
+    changes::{PATIENCE, Subscribed},
     error::ChannelError,
     hub::{Membership, Rights, Topic},
     join::{Caller, Config},
+    limit::Window,
     listener::Listener,
     replay::{self, Replay},
     token::Token,
 };
+
+/// Bindings of one channel at most: each is checked in the database.
+const MAX_BINDINGS: usize = 100;
 
 /// A joined channel. Dropping it ends everything it holds.
 #[derive(Debug)]
@@ -32,6 +36,7 @@ pub struct Channel {
     membership: Membership,
     subscribed: Option<Subscribed>,
     caller: Caller,
+    presence_calls: Window,
     /// Messages to send behind the reply to the join.
     before: Vec<replay::Message>,
 }
@@ -52,15 +57,11 @@ impl Channel {
         if listener.subtopic().is_empty() {
             return Err(ChannelError::NoTopic);
         }
-        let config = Config::read(payload);
-        let own = ["access_token", "user_token"]
-            .into_iter()
-            .find_map(|name| payload.get(name)?.as_str());
-        let token = match own {
-            Some(text) if !text.starts_with("sb_") => Token::verify(&service.keys, text)?,
-            _ => default.clone(),
-        };
-        token.check_time()?;
+        let config = Config::read(payload, listener.subtopic());
+        if config.bindings.len() > MAX_BINDINGS {
+            return Err(ChannelError::TooManyChanges(MAX_BINDINGS));
+        }
+        let token = Token::of_join(&service.keys, payload, default)?;
         let topic = Topic {
             name: listener.subtopic().to_owned(),
             private: config.private,
@@ -77,19 +78,9 @@ impl Channel {
             None => Vec::new(),
         };
         if config.replication_ready {
-            service.changes.flowing().await?;
+            service.changes.flowing(PATIENCE).await?;
         }
-        let (subscribed, failures) = if config.bindings.is_empty() {
-            (None, Vec::new())
-        } else {
-            let join_ref = listener.join_ref.as_deref().and_then(|text| text.parse().ok());
-            let client = config.client(&token, &listener, caller, join_ref.unwrap_or_default());
-            let changes = service
-                .changes
-                .subscribe(&listener, &token.identity, &config.bindings, client, None);
-            let (subscribed, failures) = changes.await?;
-            (Some(subscribed), failures)
-        };
+        let (subscribed, failures) = subscribe(service, &config, &token, &listener, caller).await?;
         let channel = Self {
             membership,
             before,
@@ -101,6 +92,7 @@ impl Channel {
             may_be_present: None,
             subscribed,
             caller: caller.clone(),
+            presence_calls: Window::default(),
         };
         Ok((channel, failures))
     }
@@ -183,7 +175,7 @@ impl Channel {
         Ok(())
     }
 
-    /// Passes a broadcast on. Gives the response, ok or error, if the sender wants one.
+    /// Passes a broadcast on, unless it is too large. Gives the response, ok or error, if the sender wants one.
     ///
     /// # Errors
     /// When the database cannot be asked for the policies.
@@ -192,6 +184,10 @@ impl Channel {
         service: &Service,
         sent: Broadcast,
     ) -> Result<Option<Result<Value, Value>>, ChannelError> {
+        if sent.len() > service.settings.max_payload_bytes {
+            let response = json!({ "error": "payload_size_exceeded" });
+            return Ok(self.config.ack.then_some(Err(response)));
+        }
         if !self.may(service, Extension::Broadcast).await? {
             let reason = ChannelError::WriteForbidden(self.membership.topic().name.clone()).reason();
             return Ok(self.config.ack.then(|| Err(json!({ "reason": reason }))));
@@ -207,35 +203,44 @@ impl Channel {
     /// Does what a presence message asks for. Gives the response, ok or error.
     ///
     /// # Errors
-    /// When the database cannot be asked for the policies.
+    /// When the channel cannot go on: it says too much, or the database cannot be asked for the policies.
     pub async fn presence(&mut self, service: &Service, payload: &Value) -> Result<Result<Value, Value>, ChannelError> {
-        match payload
-            .get("event")
-            .and_then(Value::as_str)
-            .map(str::to_lowercase)
-            .as_deref()
-        {
-            Some("track") => {
-                let Some(Value::Object(meta)) = payload.get("payload") else {
-                    return Ok(Err(json!({ "reason": "Presence track payload must be a map" })));
-                };
-                if !self.may(service, Extension::Presence).await? {
-                    return Ok(Err(json!({})));
-                }
-                self.membership.track(&self.config.presence_key, meta.clone());
-                // Who tracks wants to know the others, also if it did not say so when it joined.
-                if !self.config.presence_enabled && self.rights.presence {
-                    self.config.presence_enabled = true;
-                    self.membership.send_presence_state();
-                }
-                Ok(Ok(json!({})))
-            }
-            Some("untrack") => {
+        // What is no statement of presence is none, and no error.
+        let Some(event) = payload.get("event").and_then(Value::as_str) else {
+            return Ok(Ok(json!({})));
+        };
+        if !self.presence_calls.take(service.settings.presence_calls) {
+            return Err(ChannelError::TooManyPresenceCalls);
+        }
+        match event.to_ascii_lowercase().as_str() {
+            "track" => self.track(service, payload.get("payload")).await,
+            "untrack" => {
                 self.membership.untrack();
                 Ok(Ok(json!({})))
             }
             _ => Ok(Err(json!({}))),
         }
+    }
+
+    async fn track(&mut self, service: &Service, said: Option<&Value>) -> Result<Result<Value, Value>, ChannelError> {
+        if !self.may(service, Extension::Presence).await? {
+            return Ok(Err(json!({})));
+        }
+        let meta = match said {
+            None => Map::new(),
+            Some(Value::Object(meta)) => meta.clone(),
+            Some(_) => return Ok(Err(json!({ "reason": "Presence track payload must be a map" }))),
+        };
+        if said.is_some_and(|said| said.to_string().len() > service.settings.max_payload_bytes) {
+            return Err(ChannelError::TrackTooLarge);
+        }
+        self.membership.track(&self.config.presence_key, meta);
+        // Who tracks wants to know the others, also if it did not say so when it joined.
+        if !self.config.presence_enabled && self.rights.presence {
+            self.config.presence_enabled = true;
+            self.membership.send_presence_state();
+        }
+        Ok(Ok(json!({})))
     }
 
     /// Whether the channel may write; policies are asked once a token.
@@ -256,6 +261,32 @@ impl Channel {
         }
         Ok(*known == Some(true))
     }
+}
+
+/// The changes that a join asks for, and those of them that cannot be had; a client may want all of them or not to join.
+async fn subscribe(
+    service: &Service,
+    config: &Config,
+    token: &Token,
+    listener: &Arc<Listener>,
+    caller: &Caller,
+) -> Result<(Option<Subscribed>, Vec<String>), ChannelError> {
+    if config.bindings.is_empty() {
+        return Ok((None, Vec::new()));
+    }
+    let changes = &service.changes;
+    if let Some(wait) = config.wait {
+        let flowing = changes.flowing(wait).await;
+        flowing.map_err(|_| ChannelError::SubscribeTimeout(wait.as_millis()))?;
+    }
+    let join_ref = listener.join_ref.as_deref().and_then(|text| text.parse().ok());
+    let client = config.client(token, listener, caller, join_ref.unwrap_or_default());
+    let subscribing = changes.subscribe(listener, &token.identity, &config.bindings, client, None);
+    let (subscribed, mut failures) = subscribing.await?;
+    if config.wait.is_some() && !failures.is_empty() {
+        return Err(ChannelError::Unsubscribed(failures.swap_remove(0)));
+    }
+    Ok((Some(subscribed), failures))
 }
 
 async fn rights(service: &Service, token: &Token, topic: &Topic) -> Result<Rights, ChannelError> {

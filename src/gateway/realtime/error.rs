@@ -62,9 +62,27 @@ pub enum ChannelError {
     /// More joins than a socket may ask for.
     #[error("Too many joins per second")]
     TooManyJoins,
-    /// More messages than can be passed on.
+    /// More changes than a channel may ask for.
+    #[error("Too many postgres_changes, at most {0} are allowed on a channel")]
+    TooManyChanges(usize),
+    /// More messages than a socket may send.
     #[error("Too many messages per second")]
     TooManyMessages,
+    /// More messages of presence than a socket may send.
+    #[error("Too many presence messages per second")]
+    TooManyPresences,
+    /// More messages of presence than a channel may send.
+    #[error("Client presence rate limit exceeded")]
+    TooManyPresenceCalls,
+    /// What is said of a presence is too long.
+    #[error("Track message size exceeded")]
+    TrackTooLarge,
+    /// Changes that a client wanted to wait for and cannot have, and why not.
+    #[error("{0}")]
+    Unsubscribed(String),
+    /// Changes that did not start to flow within as many milliseconds as a client wanted to wait.
+    #[error("Timed out after {0}ms waiting for the postgres_changes subscription")]
+    SubscribeTimeout(u128),
     /// Messages of before that are not sent, and why.
     #[error("{0}")]
     Replay(&'static str),
@@ -80,9 +98,13 @@ impl ChannelError {
             Self::NoTopic => "TopicNameRequired",
             Self::Token(error) => error.code(),
             Self::Forbidden(_) | Self::WriteForbidden(_) | Self::NoLongerAllowed(_) => "Unauthorized",
-            Self::TooManyChannels => "ChannelRateLimitReached",
+            Self::TooManyChannels | Self::TooManyChanges(_) => "ChannelRateLimitReached",
             Self::TooManyJoins => "ClientJoinRateLimitReached",
-            Self::TooManyMessages => "MessagePerSecondRateLimitReached",
+            Self::TooManyMessages => "MessagesRateLimitReached",
+            Self::TooManyPresences | Self::TooManyPresenceCalls => "ClientPresenceRateLimitReached",
+            Self::TrackTooLarge => "TrackMessageSizeExceeded",
+            Self::Unsubscribed(_) => "RealtimeDisabledForConfiguration",
+            Self::SubscribeTimeout(_) => "PostgresChangesSubscribeTimeout",
             Self::Replay(_) => "UnableToReplayMessages",
             Self::NoDatabase => "UnableToConnectToProject",
         };

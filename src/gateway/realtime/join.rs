@@ -1,8 +1,8 @@
 //! What a join asks for, and by whom.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::{
@@ -13,6 +13,9 @@ use super::{
 
 /// Ids of bindings are below this.
 const MAX_BINDING_ID: u32 = 1 << 27;
+/// How long a client that wants its changes or nothing waits for them, if it says no time, and at most.
+const WAIT: Duration = Duration::from_secs(15);
+const MAX_WAIT: Duration = Duration::from_secs(20);
 
 /// What a join asks for. Wrong types are not refused, defaults are used: that is how clients know it.
 #[derive(Debug, Default)]
@@ -33,6 +36,8 @@ pub struct Config {
     pub presence_key: String,
     /// The changes it wants.
     pub bindings: Vec<Binding>,
+    /// How long it waits for them, if it wants all of them or not to join.
+    pub wait: Option<Duration>,
 }
 
 /// Whose socket a channel is joined on.
@@ -45,10 +50,14 @@ pub struct Caller {
 }
 
 impl Config {
-    /// Reads a join's payload.
-    pub fn read(payload: &Value) -> Self {
+    /// Reads a join's payload. A client of old says in the topic what it wants.
+    pub fn read(payload: &Value, subtopic: &str) -> Self {
         let config = &payload["config"];
-        let key = config["presence"]["key"].as_str().unwrap_or_default();
+        let wanted = if is_legacy(payload) {
+            vec![of_topic(subtopic)]
+        } else {
+            config["postgres_changes"].as_array().cloned().unwrap_or_default()
+        };
         Self {
             ack: is_true(&config["broadcast"]["ack"]),
             to_itself: is_true(&config["broadcast"]["self"]),
@@ -56,12 +65,9 @@ impl Config {
             replay: config["broadcast"]["replay"].clone(),
             private: is_true(&config["private"]),
             presence_enabled: is_true(&config["presence"]["enabled"]),
-            presence_key: if key.is_empty() {
-                Uuid::new_v4().to_string()
-            } else {
-                key.to_owned()
-            },
-            bindings: bindings(config["postgres_changes"].as_array().map_or(&[], Vec::as_slice)),
+            presence_key: presence_key(&config["presence"]["key"]),
+            bindings: bindings(&wanted),
+            wait: wait(&config["postgres_changes_options"]),
         }
     }
 
@@ -79,6 +85,33 @@ impl Config {
             last_ref: caller.last_ref.clone(),
         }
     }
+}
+
+/// Whether a join is one of before there was a `config`: its changes come as events of their own names.
+pub fn is_legacy(payload: &Value) -> bool {
+    payload.get("config").is_none()
+}
+
+/// `SCHEMA`, `SCHEMA:TABLE` or `SCHEMA:TABLE:FILTER`.
+fn of_topic(subtopic: &str) -> Value {
+    let names = ["schema", "table", "filter"];
+    let said = names.into_iter().zip(subtopic.splitn(3, ':'));
+    said.map(|(name, value)| (name.to_owned(), json!(value)))
+        .collect::<Map<_, _>>()
+        .into()
+}
+
+fn presence_key(said: &Value) -> String {
+    match said {
+        Value::String(key) if !key.is_empty() => key.clone(),
+        Value::Number(_) | Value::Bool(_) => said.to_string(),
+        _ => Uuid::new_v4().to_string(),
+    }
+}
+
+fn wait(options: &Value) -> Option<Duration> {
+    let said = options["timeout"].as_u64().filter(|timeout| *timeout > 0);
+    is_true(&options["wait"]).then(|| said.map_or(WAIT, Duration::from_millis).min(MAX_WAIT))
 }
 
 /// Equal parameters have equal ids, different ones different ids.
@@ -130,7 +163,8 @@ mod tests {
 
     #[test]
     fn a_join_is_read_with_all_its_tolerances() {
-        let config = Config::read(&json!({ "config": {
+        let read = |payload| Config::read(&payload, "topic");
+        let config = read(json!({ "config": {
             "broadcast": { "ack": "TRUE", "self": 1 }, "presence": { "key": "" }, "private": null,
             "postgres_changes": [null, { "event": "*", "schema": "public" }, 5, { "event": "*", "schema": "public" },
                 { "event": "INSERT", "schema": "public" }],
@@ -140,11 +174,37 @@ mod tests {
         let ids: Vec<u32> = config.bindings.iter().map(|binding| binding.id).collect();
         assert_eq!(ids.len(), 3);
         assert!(ids[0] == ids[1] && ids[1] != ids[2] && ids.iter().all(|id| *id < MAX_BINDING_ID));
-        assert!(Config::read(&json!("nothing")).bindings.is_empty());
+        assert!(read(json!({ "config": "nothing" })).bindings.is_empty());
         assert!(
-            Config::read(&json!({ "config": { "postgres_changes": null } }))
+            read(json!({ "config": { "postgres_changes": null } }))
                 .bindings
                 .is_empty()
         );
+        let key = |key: Value| read(json!({ "config": { "presence": { "key": key } } })).presence_key;
+        assert_eq!(
+            (key(json!("me")), key(json!(7)), key(json!([])).len()),
+            ("me".into(), "7".into(), 36)
+        );
+    }
+
+    #[test]
+    fn a_join_without_config_says_in_its_topic_what_it_wants() {
+        let of = |topic| Value::from(Config::read(&json!({}), topic).bindings[0].params.clone());
+        assert_eq!(of("public"), json!({ "schema": "public" }));
+        assert_eq!(
+            of("public:notes:name=eq.a:b"),
+            json!({ "schema": "public", "table": "notes", "filter": "name=eq.a:b" })
+        );
+    }
+
+    #[test]
+    fn a_client_says_how_long_it_waits_for_its_changes() {
+        let wait = |options| wait(&options).map(|wait| wait.as_millis());
+        assert_eq!(wait(json!(null)), None);
+        assert_eq!(wait(json!({ "timeout": 5 })), None);
+        assert_eq!(wait(json!({ "wait": "true" })), Some(15_000));
+        assert_eq!(wait(json!({ "wait": true, "timeout": 5 })), Some(5));
+        assert_eq!(wait(json!({ "wait": true, "timeout": 90_000 })), Some(20_000));
+        assert_eq!(wait(json!({ "wait": true, "timeout": -1 })), Some(15_000));
     }
 }

@@ -35,6 +35,8 @@ pub struct Listener {
     pub join_ref: Option<String>,
     /// What its socket speaks.
     pub version: Version,
+    /// Whether it joined as before there was a `config`.
+    pub legacy: bool,
     /// How far its changes have come.
     pub delivery: Arc<Delivery>,
     /// Changes that wait until the client knows of its subscriptions.
@@ -57,10 +59,12 @@ impl Listener {
         topic: String,
         join_ref: Option<String>,
         version: Version,
+        legacy: bool,
         outbox: Outbox,
         failed: mpsc::UnboundedSender<u64>,
     ) -> Arc<Self> {
         Arc::new(Self {
+            legacy,
             id: LAST.fetch_add(1, Ordering::Relaxed),
             topic,
             join_ref,

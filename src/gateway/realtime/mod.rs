@@ -3,22 +3,17 @@
 //! | path | what |
 //! | --- | --- |
 //! | `/websocket` | the channels: [`socket`], [`channel`], frames in [`protocol`] |
-//! | `/api/broadcast` | broadcasts over HTTP: [`api`] |
+//! | `/api/broadcast` | broadcasts over HTTP: [`api`], [`batch`] |
 //!
 //! - [`changes`] row changes from the write-ahead log to those who subscribed and may see them
 //! - [`join`] what a channel is joined with
 //! - [`hub`] who is on which topic: broadcasts ([`broadcast`]), presence ([`presence`]); [`cluster`] the other gateways;
 //!   [`messages`] broadcasts from the database, [`replay`] those of before
 //! - [`authorize`] private channels; [`token`] whom a token speaks for
-//! - [`listener`] and [`outbox`] the way to a socket, [`delivery`] what is known to have arrived; [`limit`] how often
+//! - [`listener`] and [`outbox`] the way to a socket, [`delivery`] what is known to have arrived
+//! - [`settings`] how much a client may ask for: [`limit`] how often, [`place`] how many
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::sync::Arc;
 
 use axum::{
     Router,
@@ -36,11 +31,14 @@ use changes::Changes;
 use cluster::Cluster;
 use error::HandshakeError;
 use hub::Hub;
+use limit::PerAddress;
+use place::{Address, Places};
 use protocol::Version;
 use token::Token;
 
 mod api;
 mod authorize;
+mod batch;
 mod broadcast;
 mod changes;
 mod channel;
@@ -53,48 +51,18 @@ mod limit;
 mod listener;
 mod messages;
 mod outbox;
+mod place;
 mod presence;
 mod protocol;
 mod replay;
+mod settings;
 mod socket;
 mod token;
 
+pub use settings::Settings;
+
 /// A frame or request body larger than this is refused, in bytes.
 const MAX_FRAME: usize = 5_000_000;
-
-/// How the service behaves.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// This gateway's own name among those that use the same Postgres server; without one the host's name and the
-    /// public address make it. Of several of one name the later ones take others.
-    pub node: Option<String>,
-    /// How long a client that lost its connection may be away without missing a change.
-    pub resume_window: Duration,
-    /// Sockets at one time.
-    pub max_sockets: usize,
-    /// Channels of one socket.
-    pub max_channels: usize,
-    /// Joins a second of one socket, on average over ten.
-    pub joins_per_second: u32,
-    /// Messages a second from one socket, on average over ten.
-    pub messages_per_second: u32,
-    /// The largest payload of a broadcast, in bytes.
-    pub max_payload_bytes: usize,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            node: None,
-            resume_window: Duration::from_secs(120),
-            max_sockets: 10_000,
-            max_channels: 100,
-            joins_per_second: 100,
-            messages_per_second: 500,
-            max_payload_bytes: 3_000_000,
-        }
-    }
-}
 
 /// What sockets and requests share.
 #[derive(Debug)]
@@ -106,7 +74,9 @@ struct Service {
     changes: Arc<Changes>,
     authorizer: Authorizer,
     shutdown: Shutdown,
-    sockets: AtomicUsize,
+    places: Arc<Places>,
+    /// Broadcasts over HTTP.
+    posts: PerAddress,
 }
 
 /// The service's routes, without the prefix `/realtime/v1`.
@@ -130,6 +100,8 @@ pub async fn router(context: Context, settings: Settings) -> anyhow::Result<Rout
         &context.shutdown,
     )?;
     let service = Arc::new(Service {
+        places: Places::new(settings.max_sockets, settings.max_sockets_per_address),
+        posts: PerAddress::new(settings.posts_per_second),
         settings,
         keys: context.keys,
         hub,
@@ -137,7 +109,6 @@ pub async fn router(context: Context, settings: Settings) -> anyhow::Result<Rout
         changes,
         authorizer: Authorizer::new(&context.database)?,
         shutdown: context.shutdown,
-        sockets: AtomicUsize::new(0),
     });
     Ok(Router::new()
         .route("/websocket", get(websocket))
@@ -148,34 +119,53 @@ pub async fn router(context: Context, settings: Settings) -> anyhow::Result<Rout
         .with_state(service))
 }
 
-/// The API key in a query: websockets of browsers have no headers of their own.
+/// What a query says: websockets of browsers have no headers of their own.
 #[derive(Debug, Default, Deserialize)]
-struct Key {
+struct Params {
     apikey: Option<String>,
     vsn: Option<String>,
 }
 
-impl Key {
-    /// The key a request shows: `x-api-key`, else the query's, else `Authorization`.
-    fn find(&self, headers: &HeaderMap) -> Option<String> {
-        let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-        let bearer = header(header::AUTHORIZATION.as_str()).map(|value| value.strip_prefix("Bearer ").unwrap_or(value));
-        let key = header("x-api-key").or(self.apikey.as_deref()).or(bearer)?;
-        Some(key.to_owned()).filter(|key| !key.is_empty())
+impl Params {
+    /// The key a socket is opened with: `x-api-key`, else the query's, else `Authorization`.
+    fn key(&self, headers: &HeaderMap) -> Option<String> {
+        let key = header_text(headers, "x-api-key").or(self.apikey.as_deref());
+        key.or_else(|| bearer(headers))
+            .map(str::to_owned)
+            .filter(|key| !key.is_empty())
     }
+
+    /// Whom a request over HTTP speaks for: `Authorization` before the key, which clients send beside it.
+    fn token(&self, headers: &HeaderMap) -> Option<String> {
+        let key = || header_text(headers, "x-api-key").or(self.apikey.as_deref());
+        bearer(headers)
+            .or_else(key)
+            .map(str::to_owned)
+            .filter(|token| !token.is_empty())
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = header_text(headers, header::AUTHORIZATION.as_str())?;
+    Some(value.strip_prefix("Bearer ").unwrap_or(value))
+}
+
+fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
 }
 
 async fn websocket(
     State(service): State<Arc<Service>>,
-    query: Result<Query<Key>, QueryRejection>,
+    query: Result<Query<Params>, QueryRejection>,
+    address: Address,
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
 ) -> Result<Response, HandshakeError> {
-    let key = query.map(|Query(key)| key).unwrap_or_default();
-    let version = Version::parse(key.vsn.as_deref()).ok_or(HandshakeError::Version)?;
-    let text = key.find(&headers).ok_or(HandshakeError::NoKey)?;
+    let params = query.map(|Query(params)| params).unwrap_or_default();
+    let version = Version::parse(params.vsn.as_deref()).ok_or(HandshakeError::Version)?;
+    let text = params.key(&headers).ok_or(HandshakeError::NoKey)?;
     let token = Token::verify(&service.keys, &text).map_err(HandshakeError::Token)?;
-    let place = Place::take(&service).ok_or(HandshakeError::TooManySockets)?;
+    let place = service.places.take(address).ok_or(HandshakeError::TooManySockets)?;
     let agent = headers
         .get(header::USER_AGENT)
         .map(|agent| String::from_utf8_lossy(agent.as_bytes()).into_owned());
@@ -194,21 +184,4 @@ async fn websocket(
             drop(place);
         });
     }))
-}
-
-/// One of the sockets there may be.
-struct Place(Arc<Service>);
-
-impl Place {
-    fn take(service: &Arc<Service>) -> Option<Self> {
-        let before = service.sockets.fetch_add(1, Ordering::Relaxed);
-        let place = Self(Arc::clone(service));
-        (before < service.settings.max_sockets).then_some(place)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.sockets.fetch_sub(1, Ordering::Relaxed);
-    }
 }

@@ -57,6 +57,16 @@ pub enum Payload {
     },
 }
 
+impl Payload {
+    /// The JSON; null for a broadcast in a frame of its own kind.
+    pub fn json(&self) -> Value {
+        match self {
+            Self::Json(json) => serde_json::from_str(json.get()).unwrap_or_default(),
+            Self::Broadcast { .. } => Value::Null,
+        }
+    }
+}
+
 /// The payload of a broadcast.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Body {
@@ -64,6 +74,16 @@ pub enum Body {
     Json(String),
     /// Bytes of the user's own.
     Bytes(Bytes),
+}
+
+impl Body {
+    /// Its size in bytes.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Json(text) => text.len(),
+            Self::Bytes(bytes) => bytes.len(),
+        }
+    }
 }
 
 /// The frame cannot be read.

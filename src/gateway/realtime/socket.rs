@@ -18,7 +18,7 @@ use super::{
     channel::Channel,
     delivery::Receipts,
     error::ChannelError,
-    join::Caller,
+    join::{Caller, is_legacy},
     limit::Limit,
     listener::Listener,
     outbox::{Outbox, Waiting},
@@ -27,8 +27,6 @@ use super::{
 };
 use crate::gateway::keys::now;
 
-/// A socket that says nothing for so long is closed; clients send a heartbeat every 25 seconds.
-const IDLE: Duration = Duration::from_secs(60);
 /// How long one frame may take to be written.
 const WRITE: Duration = Duration::from_secs(30);
 /// How long the last frames may take to be written.
@@ -64,6 +62,7 @@ struct Socket {
     channels: HashMap<String, Channel>,
     joins: Limit,
     messages: Limit,
+    presences: Limit,
 }
 
 /// Whether the socket goes on.
@@ -81,9 +80,11 @@ pub async fn run(socket: WebSocket, service: Arc<Service>, handshake: Handshake,
     let (finish, receipts) = (CancellationToken::new(), Arc::new(Receipts::default()));
     let (finished, of_writer) = (finish.clone(), Arc::clone(&receipts));
     let writer = tokio::spawn(write(sink, waiting, finished, outbox.clone(), of_writer));
+    let idle = service.settings.idle_timeout;
     let mut socket = Socket {
         joins: Limit::new(service.settings.joins_per_second),
         messages: Limit::new(service.settings.messages_per_second),
+        presences: Limit::new(service.settings.presence_per_second),
         service,
         version,
         caller: Caller {
@@ -114,7 +115,7 @@ pub async fn run(socket: WebSocket, service: Arc<Service>, handshake: Handshake,
             }
             Some(id) = failures.recv() => socket.fail(id),
             () = sleep_until(check) => socket.check_tokens(),
-            () = sleep_until(heard + IDLE) => break,
+            () = sleep_until(heard + idle) => break,
             () = outbox.overflowed() => {
                 tracing::info!("a socket too slow for what is sent to it is closed");
                 break;
@@ -259,12 +260,15 @@ impl Socket {
         let outcome = if self.channels.len() >= self.service.settings.max_channels {
             Err(ChannelError::TooManyChannels)
         } else {
-            let payload = match &frame.payload {
-                Payload::Json(json) => serde_json::from_str(json.get()).unwrap_or_default(),
-                Payload::Broadcast { .. } => Value::Null,
-            };
-            let (outbox, failed) = (self.outbox.clone(), self.failed.clone());
-            let listener = Listener::new(frame.topic.clone(), join_ref.clone(), self.version, outbox, failed);
+            let payload = frame.payload.json();
+            let listener = Listener::new(
+                frame.topic.clone(),
+                join_ref.clone(),
+                self.version,
+                is_legacy(&payload),
+                self.outbox.clone(),
+                self.failed.clone(),
+            );
             Channel::join(&self.service, listener, &payload, &self.token, &self.caller).await
         };
         match outcome {
@@ -292,13 +296,6 @@ impl Socket {
             self.close(channel);
             return;
         }
-        if !self.messages.take() {
-            channel
-                .listener
-                .system("system", "error", &ChannelError::TooManyMessages.to_string());
-            self.close(channel);
-            return;
-        }
         match self.handle(&mut channel, &frame).await {
             Ok(()) => {
                 self.channels.insert(frame.topic, channel);
@@ -310,12 +307,11 @@ impl Socket {
         }
     }
 
-    async fn handle(&self, channel: &mut Channel, frame: &Frame) -> Result<(), ChannelError> {
+    async fn handle(&mut self, channel: &mut Channel, frame: &Frame) -> Result<(), ChannelError> {
+        if !self.messages.take() {
+            return Err(ChannelError::TooManyMessages);
+        }
         let join_ref = channel.listener.join_ref.clone();
-        let payload = || match &frame.payload {
-            Payload::Json(json) => serde_json::from_str(json.get()).unwrap_or_default(),
-            Payload::Broadcast { .. } => Value::Null,
-        };
         match frame.event.as_str() {
             "broadcast" => {
                 let sent = match &frame.payload {
@@ -325,19 +321,19 @@ impl Socket {
                         body: body.clone(),
                     },
                 };
-                if sent.len() > self.service.settings.max_payload_bytes {
-                    let response = json!({ "error": "payload_size_exceeded" });
-                    self.reply(join_ref.as_deref(), frame, Err(response));
-                } else if let Some(response) = channel.broadcast(&self.service, sent).await? {
+                if let Some(response) = channel.broadcast(&self.service, sent).await? {
                     self.reply(join_ref.as_deref(), frame, response);
                 }
             }
             "presence" => {
-                let response = channel.presence(&self.service, &payload()).await?;
+                if !self.presences.take() {
+                    return Err(ChannelError::TooManyPresences);
+                }
+                let response = channel.presence(&self.service, &frame.payload.json()).await?;
                 self.reply(join_ref.as_deref(), frame, response);
             }
             "access_token" => {
-                if let Some(text) = payload().get("access_token").and_then(Value::as_str) {
+                if let Some(text) = frame.payload.json().get("access_token").and_then(Value::as_str) {
                     channel.refresh(&self.service, text).await?;
                 }
             }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use crate::gateway::{
     caller::Claims,
     keys::{Keys, now},
@@ -85,6 +87,19 @@ impl Token {
         };
         token.check_time()?;
         Ok(token)
+    }
+
+    /// The token that a join brings, else the socket's own. API keys count for nothing here.
+    ///
+    /// # Errors
+    /// Those of [`Token::verify`].
+    pub fn of_join(keys: &Keys, payload: &Value, own: &Self) -> Result<Self, TokenError> {
+        let said = |name: &str| payload.get(name).and_then(Value::as_str);
+        let (access, user) = (said("access_token"), said("user_token"));
+        match user.or(access) {
+            Some(text) if !access.or(user).is_some_and(|first| first.starts_with("sb_")) => Self::verify(keys, text),
+            _ => own.check_time().map(|()| own.clone()),
+        }
     }
 
     /// Whether this is the same token.

@@ -94,12 +94,19 @@ fn send<'a>(tables: &Tables, streamed: &Streamed, events: impl Iterator<Item = E
                 Some(error) => record::error(table, streamed.change.kind, error),
                 None => record::data(table, access, select.as_deref(), &streamed.change, streamed.committed),
             });
-        let Listener { topic, version, .. } = &**listener;
-        let key: (Version, &str, Vec<u32>, *const String) = (*version, topic, event.ids, data);
-        let frame = frames.entry(key).or_insert_with_key(|(version, topic, ids, _)| {
-            let payload = format!("{{\"ids\":{ids:?},\"data\":{data}}}");
-            version.text(None, None, topic, "postgres_changes", &payload)
-        });
+        let Listener {
+            topic, version, legacy, ..
+        } = &**listener;
+        let key: (Version, bool, &str, Vec<u32>, *const String) = (*version, *legacy, topic, event.ids, data);
+        let frame = frames
+            .entry(key)
+            .or_insert_with_key(|(version, legacy, topic, ids, _)| {
+                if *legacy {
+                    return version.text(None, None, topic, streamed.change.kind.name(), data);
+                }
+                let payload = format!("{{\"ids\":{ids:?},\"data\":{data}}}");
+                version.text(None, None, topic, "postgres_changes", &payload)
+            });
         listener.send_change(frame.clone(), streamed.position);
     }
 }

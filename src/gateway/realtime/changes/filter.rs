@@ -123,18 +123,13 @@ fn condition(segment: &str) -> Result<Written, FilterError> {
     if segment.trim().is_empty() {
         return Err(FilterError::EmptySegment);
     }
-    let shape = || {
-        let parts: Vec<&str> = segment.split('=').collect();
-        FilterError::Shape(format!("{parts:?}"))
-    };
-    let (column, rest) = segment.split_once('=').ok_or_else(shape)?;
+    // As far as it could be taken apart.
+    let shape = |parts: &[&str]| FilterError::Shape(format!("{parts:?}"));
+    let segment = segment.trim();
+    let (column, rest) = segment.split_once('=').ok_or_else(|| shape(&[segment]))?;
     let (negate, rest) = rest.strip_prefix("not.").map_or((false, rest), |rest| (true, rest));
-    let (op, value) = rest.split_once('.').ok_or_else(shape)?;
-    let op = Op::parse(op).ok_or_else(shape)?;
-    let column = column.trim();
-    if column.is_empty() {
-        return Err(shape());
-    }
+    let (op, value) = rest.split_once('.').ok_or_else(|| shape(&[rest]))?;
+    let op = Op::parse(op).ok_or_else(|| shape(&[op, value]))?;
     let value = match op {
         Op::In => {
             let list = value.strip_prefix('(').and_then(|rest| rest.strip_suffix(')'));
@@ -232,11 +227,11 @@ mod tests {
         assert_eq!(parse("  "), Ok(vec![]));
         assert_eq!(parse("a=eq.1,"), Err(FilterError::EmptySegment));
         assert_eq!(parse("a=in.1,2").unwrap_err(), FilterError::Parentheses);
-        assert_eq!(
-            parse("foo=hey").unwrap_err().to_string(),
-            r#"Error parsing `filter` params: ["foo", "hey"]"#
-        );
-        for bad in ["foo", "a=nope.1", "=eq.1", "a=eq", "\"", ",", "a=not.eq"] {
+        let error = |text| parse(text).unwrap_err().to_string();
+        assert_eq!(error("a=foo.hey"), r#"Error parsing `filter` params: ["foo", "hey"]"#);
+        assert_eq!(error(" undefined "), r#"Error parsing `filter` params: ["undefined"]"#);
+        assert_eq!(error("foo=hey"), r#"Error parsing `filter` params: ["hey"]"#);
+        for bad in ["foo", "a=nope.1", "a=eq", "\"", ",", "a=not.eq"] {
             assert!(parse(bad).is_err(), "{bad}");
         }
     }

@@ -67,7 +67,7 @@ mod verdict;
 mod visibility;
 
 /// How long a join waits for the stream; the client gives up after ten seconds.
-const PATIENCE: Duration = Duration::from_secs(6);
+pub const PATIENCE: Duration = Duration::from_secs(6);
 
 /// The changes of a database.
 #[derive(Debug)]
@@ -178,7 +178,7 @@ impl Changes {
         client: Client,
         replaced: Option<Subscribed>,
     ) -> Result<(Subscribed, Vec<String>), ChannelError> {
-        self.flowing().await?;
+        self.flowing(PATIENCE).await?;
         let no_database = |error: sqlx::Error| {
             tracing::warn!(%error, "a subscription could not be checked");
             ChannelError::NoDatabase
@@ -223,10 +223,10 @@ impl Changes {
     /// Waits until the stream flows.
     ///
     /// # Errors
-    /// When it does not in good time.
-    pub async fn flowing(&self) -> Result<(), ChannelError> {
+    /// When it does not within this time.
+    pub async fn flowing(&self, patience: Duration) -> Result<(), ChannelError> {
         let mut live = self.live.clone();
-        match tokio::time::timeout(PATIENCE, live.wait_for(|live| *live)).await {
+        match tokio::time::timeout(patience, live.wait_for(|live| *live)).await {
             Ok(Ok(_)) => Ok(()),
             _ => Err(ChannelError::NoDatabase),
         }

@@ -131,10 +131,11 @@ impl Binding {
         };
         let lone_star = |name: &&str| *name != "*";
         let (schema, table) = (text("schema"), text("table"));
-        if schema.is_none() && table.is_none() {
+        // A filter is one of a table of a schema.
+        if schema.is_none() && table.is_none() || text("filter").is_some() && (schema.is_none() || table.is_none()) {
             return Err(Refusal::Params(format!(
                 "No subscription params provided. Please provide at least a `schema` or `table` to subscribe to: {}",
-                Value::from(self.params.clone())
+                elixir(&Value::from(self.params.clone()))
             )));
         }
         let kind = match text("event").unwrap_or("*").to_ascii_uppercase().as_str() {
@@ -149,12 +150,17 @@ impl Binding {
         let conditions =
             filter::parse(text("filter").unwrap_or_default()).map_err(|error| Refusal::Params(error.to_string()))?;
         let select = match self.params.get("select") {
-            None | Some(Value::Null) => None,
-            Some(list) => Some(serde_json::from_value::<Vec<String>>(list.clone()).map_err(|_| {
-                Refusal::Params(format!(
-                    "Error parsing `select` params: expected a list of column name strings, got: {list}"
-                ))
-            })?),
+            Some(Value::Array(list)) => {
+                let names = list.iter().filter_map(Value::as_str).map(str::to_owned);
+                Some(names.collect::<Vec<_>>()).filter(|names| !names.is_empty())
+            }
+            Some(Value::String(_)) => {
+                return Err(Refusal::Params(
+                    "Error parsing `select` params: expected a list of column name strings, e.g. select: [\"col1\", \"col2\"]"
+                        .to_owned(),
+                ));
+            }
+            _ => None,
         };
         let exact = wanted_schema.is_some() && wanted_table.is_some();
         if select.is_some() && !exact {
@@ -259,12 +265,18 @@ impl Binding {
     }
 
     fn inspect(&self, wanted: &Wanted<'_>) -> String {
-        let filter = self.params.get("filter").and_then(Value::as_str).unwrap_or_default();
+        let filters = wanted.conditions.iter().map(|written| {
+            let Written {
+                column, value, negate, ..
+            } = written;
+            format!("{{{column:?}, {:?}, {value:?}, {negate}}}", written.op.name())
+        });
         format!(
-            "[event: {}, schema: {}, table: {}, filters: [{filter}], select: {}]",
+            "[event: {}, schema: {}, table: {}, filters: [{}], select: {}]",
             event_name(wanted.kind),
             wanted.schema.unwrap_or("*"),
             wanted.table.unwrap_or("*"),
+            filters.collect::<Vec<_>>().join(", "),
             wanted
                 .select
                 .as_ref()
@@ -273,6 +285,30 @@ impl Binding {
     }
 }
 
+/// JSON as Elixir shows it, which is how Supabase repeats what it was sent.
+fn elixir(value: &Value) -> String {
+    match value {
+        Value::Null => "nil".to_owned(),
+        Value::Array(list) => format!("[{}]", list.iter().map(elixir).collect::<Vec<_>>().join(", ")),
+        Value::Object(map) => {
+            let pairs = map.iter().map(|(name, value)| format!("{name:?} => {}", elixir(value)));
+            format!("%{{{}}}", pairs.collect::<Vec<_>>().join(", "))
+        }
+        plain => plain.to_string(),
+    }
+}
+
 fn event_name(kind: Option<Kind>) -> &'static str {
     kind.map_or("*", Kind::name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_sent_is_repeated_as_supabase_repeats_it() {
+        let sent = json!({ "event": "*", "n": [1, null, true] });
+        assert_eq!(elixir(&sent), r#"%{"event" => "*", "n" => [1, nil, true]}"#);
+    }
 }
