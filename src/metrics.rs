@@ -41,7 +41,8 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Scrapes within this time share an answer.
 const FRESH: Duration = Duration::from_secs(1);
-const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// The media type of what is told.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 type DutyLabel = [(&'static str, &'static str); 1];
 type QueueLabels = [(&'static str, String); 2];

@@ -46,7 +46,7 @@ pub struct PlaceArgs {
     /// And on which port [default: 3000]
     #[arg(long, env = "PGRST_SERVER_PORT", hide_short_help = true, value_name = "PORT")]
     server_port: Option<u16>,
-    /// Where to serve /live and /ready [default: --server-host]
+    /// Where to serve /live, /ready and /metrics [default: --server-host]
     #[arg(long, env = "PGRST_ADMIN_SERVER_HOST", hide_short_help = true, value_name = "HOST")]
     admin_server_host: Option<String>,
     /// And on which port; without one they are not served
@@ -229,12 +229,13 @@ impl StandIn {
             shutdown: shutdown.clone(),
             health: health.clone(),
         };
-        let router = rest::alone(place, self.settings)?;
+        let rest::Alone { router, metrics } = rest::alone(place, self.settings)?;
         for listener in listeners {
             shutdown.spawn(listen::answer(listener, router.clone(), shutdown.clone()));
         }
         for listener in admin {
-            shutdown.spawn(listen::answer(listener, checks(health.clone()), shutdown.clone()));
+            let admin = checks(health.clone()).route("/metrics", get(metrics.clone()));
+            shutdown.spawn(listen::answer(listener, admin, shutdown.clone()));
         }
         tracing::info!("serving REST alone at {public_url}");
         shutdown.started().await;

@@ -12,6 +12,7 @@ use jsonwebtoken::{
     errors::ErrorKind,
     jwk::{Jwk, JwkSet, PublicKeyUse},
 };
+use prometheus_client::metrics::counter::Counter;
 use serde::Deserialize;
 
 use super::caller::Claims;
@@ -28,6 +29,9 @@ pub struct Verifier {
     keys: Vec<Key>,
     remembered: usize,
     verified: Mutex<HashMap<String, Arc<Claims>>>,
+    lookups: Counter,
+    hits: Counter,
+    evictions: Counter,
 }
 
 impl fmt::Debug for Verifier {
@@ -110,11 +114,19 @@ impl Verifier {
         }
     }
 
+    /// How many tokens were looked for among those remembered, found there, and forgotten to make room.
+    pub fn counted(&self) -> [u64; 3] {
+        [&self.lookups, &self.hits, &self.evictions].map(Counter::get)
+    }
+
     fn new(keys: Vec<Key>) -> Self {
         Self {
             keys,
             remembered: REMEMBERED,
             verified: Mutex::default(),
+            lookups: Counter::default(),
+            hits: Counter::default(),
+            evictions: Counter::default(),
         }
     }
 
@@ -124,7 +136,9 @@ impl Verifier {
     /// # Errors
     /// When the token is no token or not signed with a key of ours.
     pub fn verify(&self, token: &str) -> Result<Arc<Claims>, TokenError> {
+        self.lookups.inc();
         if let Some(claims) = self.verified.lock().unwrap_or_else(PoisonError::into_inner).get(token) {
+            self.hits.inc();
             return Ok(Arc::clone(claims));
         }
         let parts = token.split('.').count();
@@ -137,6 +151,7 @@ impl Verifier {
         }
         let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
         if verified.len() >= self.remembered {
+            self.evictions.inc_by(verified.len() as u64);
             verified.clear();
         }
         verified.insert(token.to_owned(), Arc::clone(&claims));

@@ -32,6 +32,8 @@ async fn a_bare_database_is_served_under_postgrests_names_and_left_as_it_is() {
             .env("PGRST_DB_ANON_ROLE", "alone_bare_guest")
             .env("PGRST_DB_MAX_ROWS", "1")
             .env("PGRST_APP_SETTINGS_colour", "blue")
+            .env("PGRST_JWT_SECRET", tokens::SECRET)
+            .env("PGRST_DB_POOL", "3")
             .env("PGRST_SERVER_HOST", "127.0.0.1")
             .env("PGRST_SERVER_PORT", port.to_string())
             .env("PGRST_ADMIN_SERVER_PORT", admin.to_string()),
@@ -56,6 +58,28 @@ async fn a_bare_database_is_served_under_postgrests_names_and_left_as_it_is() {
     let (_, described) = answer(get(port, "/").await.unwrap()).await;
     assert_eq!(described["basePath"], "/");
     assert!(get(admin, "/live").await.unwrap().status().is_success());
+    let token = tokens::token(&json!({}), tokens::SECRET, None);
+    for _ in 0..3 {
+        let goods = client.get(format!("http://127.0.0.1:{port}/goods")).bearer_auth(&token);
+        assert_eq!(goods.send().await.unwrap().status(), StatusCode::OK);
+    }
+    let metrics = get(admin, "/metrics").await.unwrap().text().await.unwrap();
+    for line in [
+        "pgrst_db_pool_max 3",
+        "pgrst_db_pool_available 1",
+        "pgrst_db_pool_waiting 0",
+        "pgrst_db_pool_timeouts_total 0",
+        "pgrst_jwt_cache_requests_total 3",
+        "pgrst_jwt_cache_hits_total 2",
+        "pgrst_jwt_cache_evictions_total 0",
+        r#"pgrst_schema_cache_loads_total{status="SUCCESS"} 1"#,
+    ] {
+        assert!(metrics.lines().any(|told| told == line), "{line}: {metrics}");
+    }
+    assert!(
+        metrics.contains("\npgrst_schema_cache_query_time_seconds 0."),
+        "{metrics}"
+    );
     let made = shop
         .ask("select jsonb_agg(nspname) from pg_namespace where nspname !~ '^pg_'")
         .await;

@@ -89,6 +89,7 @@ impl Shop {
         };
         let service = rest::alone(place, settings)
             .unwrap()
+            .router
             .into_make_service_with_connect_info::<SocketAddr>();
         let stop = shutdown.token().clone();
         shutdown.spawn(async move {

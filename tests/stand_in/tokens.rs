@@ -5,9 +5,9 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 
 use super::*;
 
-const SECRET: &str = "a secret that both of us know, thirty-two bytes";
+pub const SECRET: &str = "a secret that both of us know, thirty-two bytes";
 
-fn token(claims: &Value, secret: &str, kid: Option<&str>) -> String {
+pub fn token(claims: &Value, secret: &str, kid: Option<&str>) -> String {
     let header = Header {
         kid: kid.map(str::to_owned),
         ..Header::new(Algorithm::HS256)
@@ -174,7 +174,7 @@ async fn a_bad_token_is_refused_before_anything_else_is_looked_at() {
         shutdown: Shutdown::default(),
         health: Health::default(),
     };
-    let service = rest::alone(place.clone(), settings.clone()).unwrap();
+    let service = rest::alone(place.clone(), settings.clone()).unwrap().router;
     let ask = async |token: Option<&str>| {
         let mut request = axum::http::Request::get("/goods");
         if let Some(token) = token {

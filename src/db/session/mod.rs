@@ -21,5 +21,5 @@ mod tls;
 mod transaction;
 
 pub use failure::{Failure, Refusal};
-pub use pool::{Pool, Pooled};
+pub use pool::{Pool, Pooled, Status};
 pub use transaction::{Row, Session, Step};

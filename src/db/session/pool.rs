@@ -29,6 +29,20 @@ pub struct Pool {
     sessions: managed::Pool<Manager>,
     generation: Arc<AtomicU64>,
     wait: Duration,
+    timeouts: Arc<AtomicU64>,
+}
+
+/// What a pool is like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// How many sessions it has at most.
+    pub max: usize,
+    /// Open sessions that nobody uses.
+    pub available: usize,
+    /// Callers that wait for a session.
+    pub waiting: usize,
+    /// How many callers waited in vain.
+    pub timeouts: u64,
 }
 
 impl fmt::Debug for Pool {
@@ -110,6 +124,7 @@ impl Pool {
             sessions,
             generation,
             wait: WAIT,
+            timeouts: Arc::default(),
         })
     }
 
@@ -132,7 +147,10 @@ impl Pool {
         match self.sessions.timeout_get(&timeouts).await {
             Ok(session) => Ok(Pooled(Some(session))),
             Err(PoolError::Backend(failure)) => Err(failure),
-            Err(PoolError::Timeout(managed::TimeoutType::Wait)) => Err(Failure::Busy),
+            Err(PoolError::Timeout(managed::TimeoutType::Wait)) => {
+                self.timeouts.fetch_add(1, Ordering::Relaxed);
+                Err(Failure::Busy)
+            }
             Err(PoolError::Timeout(_)) => Err(Failure::Broken(io::ErrorKind::TimedOut.into())),
             Err(error) => Err(Failure::Broken(io::Error::other(error.to_string()))),
         }
@@ -144,6 +162,17 @@ impl Pool {
     /// Those of [`Pool::session`] and [`Session::transaction`].
     pub async fn transaction(&self, steps: &[Step<'_>]) -> Result<Vec<Vec<Row>>, Failure> {
         self.session().await?.transaction(steps).await
+    }
+
+    /// What it is like now.
+    pub fn status(&self) -> Status {
+        let sessions = self.sessions.status();
+        Status {
+            max: sessions.max_size,
+            available: sessions.available,
+            waiting: sessions.waiting,
+            timeouts: self.timeouts.load(Ordering::Relaxed),
+        }
     }
 
     /// Replaces every session before its next use. A prepared statement keeps the parameter types it was parsed

@@ -17,15 +17,17 @@
 //! - [`reply`]: status and headers
 //! - [`openapi`], [`media`]: the API's description; which media types there are
 //! - [`cors`]: which pages may call
+//! - [`metrics`]: what monitoring reads
 //! - [`error`](mod@error): refusals
 
 use std::sync::Arc;
 
 use axum::{Router, extract::DefaultBodyLimit, middleware};
 
+pub use self::metrics::Metrics;
 pub use self::settings::{OpenApiMode, Settings, TxEnd, Verbosity};
 use self::{
-    catalog::watch::{Current, Watch},
+    catalog::watch::{Current, Loads, Watch},
     serve::App,
 };
 use super::{Context, verifier::Verifier};
@@ -40,6 +42,7 @@ mod cors;
 pub mod error;
 mod identity;
 mod media;
+mod metrics;
 mod openapi;
 pub mod parse;
 mod plan;
@@ -81,20 +84,30 @@ impl From<Context> for Place {
 /// # Errors
 /// When the sessions' settings or the tokens' secret cannot be used. A database that is away is waited for, and `/health` says so.
 pub fn router(place: Place, settings: Settings) -> anyhow::Result<Router> {
-    Ok(routes(app(place, settings)?))
+    Ok(routes(app(place, settings)?.0))
 }
 
-/// The service by itself: at the paths of a PostgREST, and of a Supabase project.
+/// The service by itself, and what monitoring reads of it.
+#[derive(Debug)]
+pub struct Alone {
+    /// Its routes, at the paths of a PostgREST and of a Supabase project.
+    pub router: Router,
+    /// What it did.
+    pub metrics: Metrics,
+}
+
+/// The service by itself.
 ///
 /// # Errors
 /// As [`router`].
-pub fn alone(place: Place, settings: Settings) -> anyhow::Result<Router> {
-    let app = app(place, settings)?;
+pub fn alone(place: Place, settings: Settings) -> anyhow::Result<Alone> {
+    let (app, metrics) = app(place, settings)?;
     let routes = routes(Arc::clone(&app));
-    Ok(Router::new()
+    let router = Router::new()
         .nest_service("/rest/v1", routes.clone())
         .fallback_service(routes)
-        .layer(middleware::from_fn_with_state(app, cors::answer)))
+        .layer(middleware::from_fn_with_state(app, cors::answer));
+    Ok(Alone { router, metrics })
 }
 
 fn routes(app: Arc<App>) -> Router {
@@ -104,7 +117,7 @@ fn routes(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-fn app(place: Place, settings: Settings) -> anyhow::Result<Arc<App>> {
+fn app(place: Place, settings: Settings) -> anyhow::Result<(Arc<App>, Metrics)> {
     let database = if settings.db_prepared_statements {
         place.database
     } else {
@@ -114,7 +127,13 @@ fn app(place: Place, settings: Settings) -> anyhow::Result<Arc<App>> {
         Pool::new(&database, Login::Authenticator, settings.db_pool)?.waiting(settings.db_pool_acquisition_timeout);
     let current = Current::new(&settings, place.verifier.as_ref())?;
     let max_body = settings.max_body;
+    let metrics = Metrics {
+        pool: pool.clone(),
+        current: current.clone(),
+        loads: Loads::default(),
+    };
     let watch = Watch {
+        loads: metrics.loads.clone(),
         database,
         settings,
         verifier: place.verifier,
@@ -124,10 +143,11 @@ fn app(place: Place, settings: Settings) -> anyhow::Result<Arc<App>> {
         shutdown: place.shutdown.clone(),
     };
     place.shutdown.spawn(watch.run());
-    Ok(Arc::new(App {
+    let app = App {
         pool,
         current,
         public_url: place.public_url,
         max_body,
-    }))
+    };
+    Ok((Arc::new(app), metrics))
 }

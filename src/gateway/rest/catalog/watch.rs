@@ -1,10 +1,11 @@
 //! Keeps the catalog current.
 
 use std::{
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock, atomic::AtomicU64},
     time::{Duration, Instant},
 };
 
+use prometheus_client::metrics::{counter::Counter, family::Family, gauge::Gauge};
 use sqlx::{Connection, Executor, PgConnection, postgres::PgListener};
 
 use super::Catalog;
@@ -87,6 +88,15 @@ fn own_verifier(settings: &Settings) -> anyhow::Result<Option<Arc<Verifier>>> {
         .map_err(|reason| anyhow::anyhow!("jwt_secret {reason}"))
 }
 
+/// How readings went.
+#[derive(Clone, Debug, Default)]
+pub struct Loads {
+    /// How many succeeded and failed.
+    pub by_status: Family<[(&'static str, &'static str); 1], Counter>,
+    /// How long the last took, in seconds.
+    pub seconds: Gauge<f64, AtomicU64>,
+}
+
 /// What the watch works with.
 pub struct Watch {
     /// The database.
@@ -99,6 +109,8 @@ pub struct Watch {
     pub current: Current,
     /// Whose prepared statements a changed schema makes old.
     pub pool: Pool,
+    /// What it did so far.
+    pub loads: Loads,
     /// Where to say how it goes.
     pub part: Part,
     /// When to stop.
@@ -146,9 +158,10 @@ impl Watch {
     }
 
     async fn read(&self) -> anyhow::Result<()> {
-        let mut connection: PgConnection = self.database.connect(Login::Authenticator).await?;
-        let catalog = Catalog::load(&mut connection, &self.settings).await?;
-        let _ = connection.close().await;
+        let loaded = self.load().await;
+        let status = if loaded.is_ok() { "SUCCESS" } else { "FAIL" };
+        self.loads.by_status.get_or_create(&[("status", status)]).inc();
+        let catalog = loaded?;
         let settings = self.settings.overridden(&catalog.overrides);
         tracing::info!(
             relations = catalog.relations.len(),
@@ -164,6 +177,15 @@ impl Watch {
         self.pool.forget_statements();
         self.part.ready();
         Ok(())
+    }
+
+    async fn load(&self) -> anyhow::Result<Catalog> {
+        let mut connection: PgConnection = self.database.connect(Login::Authenticator).await?;
+        let begun = Instant::now();
+        let catalog = Catalog::load(&mut connection, &self.settings).await?;
+        self.loads.seconds.set(begun.elapsed().as_secs_f64());
+        let _ = connection.close().await;
+        Ok(catalog)
     }
 
     /// That of the settings, the one before if they are still the same: it remembers tokens.
