@@ -9,7 +9,7 @@ use std::{
 };
 
 use axum::extract::ws::Message;
-use tokio::sync::mpsc;
+use tokio::sync::Notify;
 
 use super::{
     changes::Position,
@@ -43,7 +43,38 @@ pub struct Listener {
     held: Mutex<Option<Vec<(Message, Mark)>>>,
     replay: Mutex<Replay>,
     outbox: Outbox,
-    failed: mpsc::UnboundedSender<u64>,
+    failures: Failures,
+}
+
+/// Channels of one socket that cannot go on, by their numbers.
+#[derive(Clone, Debug, Default)]
+pub struct Failures(Arc<Failed>);
+
+#[derive(Debug, Default)]
+struct Failed {
+    ids: Mutex<Vec<u64>>,
+    came: Notify,
+}
+
+impl Failures {
+    fn add(&self, id: u64) {
+        self.ids().push(id);
+        self.0.came.notify_one();
+    }
+
+    /// The next. For one caller at a time.
+    pub async fn next(&self) -> u64 {
+        loop {
+            if let Some(id) = self.ids().pop() {
+                return id;
+            }
+            self.0.came.notified().await;
+        }
+    }
+
+    fn ids(&self) -> MutexGuard<'_, Vec<u64>> {
+        self.0.ids.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Messages of the database that a channel has had, as far as they may come to it twice.
@@ -54,14 +85,14 @@ struct Replay {
 }
 
 impl Listener {
-    /// A channel of a socket. Its number is sent to `failed`, once for each reason, when it cannot go on.
+    /// A channel of a socket. Its number is among its `failures`, once for each reason, when it cannot go on.
     pub fn new(
         topic: String,
         join_ref: Option<String>,
         version: Version,
         legacy: bool,
         outbox: Outbox,
-        failed: mpsc::UnboundedSender<u64>,
+        failures: Failures,
     ) -> Arc<Self> {
         Arc::new(Self {
             legacy,
@@ -73,7 +104,7 @@ impl Listener {
             held: Mutex::new(Some(Vec::new())),
             replay: Mutex::default(),
             outbox,
-            failed,
+            failures,
         })
     }
 
@@ -159,7 +190,6 @@ impl Listener {
 
     /// Ends the channel in a way that makes the client join again.
     pub fn fail(&self) {
-        // A socket that is gone has no channels.
-        let _ = self.failed.send(self.id);
+        self.failures.add(self.id);
     }
 }

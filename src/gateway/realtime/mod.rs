@@ -64,6 +64,12 @@ pub use settings::Settings;
 /// A frame or request body larger than this is refused, in bytes.
 const MAX_FRAME: usize = 5_000_000;
 
+/// What a socket holds to read into, in bytes; larger frames get more. Idle or not, each of thousands has it, and every
+/// read clears it first.
+const READ_BUFFER: usize = 2 << 10;
+/// What is gathered to be written at once, in bytes; a socket keeps as much once it has needed it.
+const WRITE_BUFFER: usize = 8 << 10;
+
 /// What sockets and requests share.
 #[derive(Debug)]
 struct Service {
@@ -174,7 +180,11 @@ async fn websocket(
         token,
         agent: agent.unwrap_or_default(),
     };
-    let upgrade = upgrade.max_message_size(MAX_FRAME).max_frame_size(MAX_FRAME);
+    let upgrade = upgrade
+        .max_message_size(MAX_FRAME)
+        .max_frame_size(MAX_FRAME)
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(WRITE_BUFFER);
     Ok(upgrade.on_upgrade(move |socket| async move {
         let stop = service.shutdown.token().clone();
         let tasks = service.shutdown.clone();

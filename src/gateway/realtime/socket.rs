@@ -5,10 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
 use futures_util::{SinkExt, StreamExt, stream::SplitSink};
 use serde_json::{Value, json};
-use tokio::{
-    sync::mpsc,
-    time::{Instant, sleep_until, timeout},
-};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -20,7 +17,7 @@ use super::{
     error::ChannelError,
     join::{Caller, is_legacy},
     limit::Limit,
-    listener::Listener,
+    listener::{Failures, Listener},
     outbox::{Outbox, Waiting},
     protocol::{Frame, Payload, Version},
     token::Token,
@@ -57,9 +54,9 @@ struct Socket {
     /// Of the handshake's key; channels that bring none act for it.
     token: Token,
     outbox: Outbox,
-    failed: mpsc::UnboundedSender<u64>,
-    /// By topic.
-    channels: HashMap<String, Channel>,
+    failures: Failures,
+    /// By topic; boxed, as a map has room for more than there are.
+    channels: HashMap<String, Box<Channel>>,
     joins: Limit,
     messages: Limit,
     presences: Limit,
@@ -76,7 +73,7 @@ pub async fn run(socket: WebSocket, service: Arc<Service>, handshake: Handshake,
     let Handshake { version, token, agent } = handshake;
     let (sink, mut stream) = socket.split();
     let (outbox, waiting) = Outbox::new();
-    let (failed, mut failures) = mpsc::unbounded_channel();
+    let failures = Failures::default();
     let (finish, receipts) = (CancellationToken::new(), Arc::new(Receipts::default()));
     let (finished, of_writer) = (finish.clone(), Arc::clone(&receipts));
     let writer = tokio::spawn(write(sink, waiting, finished, outbox.clone(), of_writer));
@@ -93,7 +90,7 @@ pub async fn run(socket: WebSocket, service: Arc<Service>, handshake: Handshake,
         },
         token,
         outbox: outbox.clone(),
-        failed,
+        failures: failures.clone(),
         channels: HashMap::new(),
     };
     let mut heard = Instant::now();
@@ -113,7 +110,7 @@ pub async fn run(socket: WebSocket, service: Arc<Service>, handshake: Handshake,
                     break;
                 }
             }
-            Some(id) = failures.recv() => socket.fail(id),
+            id = failures.next() => socket.fail(id),
             () = sleep_until(check) => socket.check_tokens(),
             () = sleep_until(heard + idle) => break,
             () = outbox.overflowed() => {
@@ -153,11 +150,11 @@ async fn write(
     outbox: Outbox,
     receipts: Arc<Receipts>,
 ) {
-    let pumped = tokio::select! {
-        pumped = pump(&mut sink, &mut waiting, &receipts) => pumped,
-        () = finish.cancelled() => Ok(()),
+    let stopped_reading = tokio::select! {
+        _ = pump(&mut sink, &mut waiting, &receipts) => true,
+        () = finish.cancelled() => false,
     };
-    if pumped.is_err() {
+    if stopped_reading {
         outbox.give_up();
         return;
     }
@@ -182,8 +179,9 @@ async fn pump(
     sink: &mut SplitSink<WebSocket, Message>,
     waiting: &mut Waiting,
     receipts: &Receipts,
-) -> Result<(), axum::Error> {
-    while let Some(first) = waiting.next().await {
+) -> Result<std::convert::Infallible, axum::Error> {
+    loop {
+        let first = waiting.next().await;
         let written = async {
             let (mut frame, mut unasked) = (Some(first), 0);
             while let Some((next, mark)) = frame {
@@ -207,7 +205,6 @@ async fn pump(
         };
         timeout(WRITE, written).await.map_err(axum::Error::new)??;
     }
-    Ok(())
 }
 
 impl Socket {
@@ -234,11 +231,12 @@ impl Socket {
         self.caller.last_ref.saw(frame.reference.as_deref());
         match (frame.topic.as_str(), frame.event.as_str()) {
             ("phoenix", "heartbeat") => self.reply(None, &frame, Ok(json!({}))),
-            (topic, "phx_join") if topic.starts_with("realtime:") => return self.join(frame).await,
+            // Boxed: else every socket would hold what only a join needs, and that is most of it.
+            (topic, "phx_join") if topic.starts_with("realtime:") => return Box::pin(self.join(frame)).await,
             (topic, event) => match self.channels.get(topic) {
                 // A message of an earlier join of this topic.
                 Some(channel) if frame.join_ref.is_some() && frame.join_ref != channel.listener.join_ref => {}
-                Some(_) => self.message(frame).await,
+                Some(_) => Box::pin(self.message(frame)).await,
                 None if event == "phx_leave" => self.reply(frame.join_ref.as_deref(), &frame, Ok(json!({}))),
                 None => self.reply(None, &frame, Err(json!({ "reason": "unmatched topic" }))),
             },
@@ -267,7 +265,7 @@ impl Socket {
                 self.version,
                 is_legacy(&payload),
                 self.outbox.clone(),
-                self.failed.clone(),
+                self.failures.clone(),
             );
             Channel::join(&self.service, listener, &payload, &self.token, &self.caller).await
         };
@@ -276,7 +274,7 @@ impl Socket {
                 self.reply(join_ref.as_deref(), &frame, Ok(channel.reply()));
                 channel.greet(&failures);
                 channel.listener.release().await;
-                self.channels.insert(frame.topic, channel);
+                self.channels.insert(frame.topic, Box::new(channel));
             }
             Err(error) => {
                 tracing::debug!(%error, "a join is refused");
@@ -358,7 +356,7 @@ impl Socket {
     }
 
     /// Ends a channel for good: the client does not join again by itself.
-    fn close(&self, channel: Channel) {
+    fn close(&self, channel: Box<Channel>) {
         let listener = Arc::clone(&channel.listener);
         // Nothing is delivered behind its end.
         drop(channel);
