@@ -1,23 +1,34 @@
 //! Who calls: the claims of a verified token, and the database role they name.
 
+use std::sync::OnceLock;
+
 use serde_json::{Map, Value, value::RawValue};
 
 use super::keys::now;
 
-/// The claims of a token.
+/// The claims of a token. Thousands are held at a time, by those who listen and by the verifier: what only some services
+/// ask for is read when it is first asked for.
 #[derive(Debug)]
 pub struct Claims {
     raw: Box<RawValue>,
-    fields: Map<String, Value>,
+    common: [Option<Value>; COMMON.len()],
+    all: OnceLock<Map<String, Value>>,
 }
+
+/// What everybody asks for.
+const COMMON: [&str; 4] = ["role", "sub", "exp", "session_id"];
 
 impl Claims {
     /// Claims from a token's payload; `None` if it is not an object.
     pub fn new(raw: Box<RawValue>) -> Option<Self> {
-        let Ok(Value::Object(fields)) = serde_json::from_str(raw.get()) else {
+        let Ok(Value::Object(mut fields)) = serde_json::from_str(raw.get()) else {
             return None;
         };
-        Some(Self { raw, fields })
+        Some(Self {
+            common: COMMON.map(|name| fields.remove(name)),
+            raw,
+            all: OnceLock::new(),
+        })
     }
 
     /// The payload as it was signed: what `request.jwt.claims` is set to.
@@ -27,12 +38,17 @@ impl Claims {
 
     /// All claims.
     pub fn fields(&self) -> &Map<String, Value> {
-        &self.fields
+        let read = || serde_json::from_str(self.raw.get()).unwrap_or_default();
+        self.all.get_or_init(read)
     }
 
     /// One claim; a null counts as absent.
     pub fn get(&self, name: &str) -> Option<&Value> {
-        self.fields.get(name).filter(|value| !value.is_null())
+        let value = match COMMON.iter().position(|common| *common == name) {
+            Some(common) => self.common[common].as_ref(),
+            None => self.fields().get(name),
+        };
+        value.filter(|value| !value.is_null())
     }
 
     /// The database role to act as.
