@@ -393,6 +393,25 @@ describe('changes', () => {
     socket.socket.close()
   })
 
+  test('what is put right is found by the next join, however soon', async () => {
+    const socket = await raw()
+    const name = `rt_soon_${Math.floor(Math.random() * 2e9)}`
+    const said = async (topic, filter, ref) => {
+      await socket.join(topic, { postgres_changes: [{ event: '*', schema: 'public', table: name, filter }] }, {}, ref)
+      const about = (f) => f[3] === 'system' && f[2] === topic
+      return (await socket.next(about, `what became of ${topic}`))[4].message
+    }
+    await sql(stack, `create table public.${name} (id int primary key); grant select on public.${name} to anon`)
+    assert.match(await said('realtime:one', undefined, '1'), /Please check Realtime is enabled/)
+    await sql(stack, `alter publication supabase_realtime add table public.${name}`)
+    assert.equal(await said('realtime:two', undefined, '2'), 'Subscribed to PostgreSQL')
+    assert.match(await said('realtime:three', 'note=eq.a', '3'), /invalid column for filter note/)
+    await sql(stack, `alter table public.${name} add column note text`)
+    assert.equal(await said('realtime:four', 'note=eq.a', '4'), 'Subscribed to PostgreSQL')
+    await sql(stack, `drop table public.${name}`)
+    socket.socket.close()
+  })
+
   test('columns that a role may not read or did not ask for are not there', async () => {
     const run = randomUUID()
     const { client: made } = await as()

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! - [`stream`] the log as transactions ([`pgoutput`]), from this gateway's [`slot`]
-//! - [`subscribe`] from a join's parameters to subscriptions, [`subscribed`] until they end; [`registry`] who is
-//!   subscribed; [`filter`] how filters are written, [`condition`] which rows meet them
+//! - [`subscribe`] from a join's parameters to subscriptions, by what the [`catalog`] says; [`subscribed`] until they
+//!   end; [`registry`] who is subscribed; [`filter`] how filters are written, [`condition`] which rows meet them
 //! - [`table`] what a table is and what each role may read of it; [`tables`] those the loop has met
 //! - [`due`] whom a batch concerns; [`questions`] what Postgres is asked about it; [`visibility`] how, each answer by a
 //!   [`snapshot`] late enough; [`refusal`] which of its errors concern one table and which all
@@ -28,6 +28,7 @@ use crate::{
     health::Part,
     shutdown::Shutdown,
 };
+use catalog::Catalog;
 use feed::Delivered;
 use ledger::Ledger;
 pub use pgoutput::{Change, Relation};
@@ -38,6 +39,7 @@ use resume::{Resumable, Returning};
 pub use subscribe::Binding;
 pub use subscribed::{Client, Subscribed};
 
+mod catalog;
 mod condition;
 mod deliver;
 mod due;
@@ -74,6 +76,7 @@ pub const PATIENCE: Duration = Duration::from_secs(6);
 pub struct Changes {
     registry: Arc<Registry>,
     pool: PgPool,
+    catalog: Catalog,
     cluster: Arc<Cluster>,
     /// Whether the stream flows, or will go on where it stopped.
     live: watch::Receiver<bool>,
@@ -144,6 +147,7 @@ impl Changes {
         shutdown.spawn(async move { maintain_partitions(&partitions, &stop).await });
         Ok(Arc::new(Self {
             registry,
+            catalog: Catalog::new(pool.clone()),
             pool,
             cluster,
             live: is_live,
@@ -185,7 +189,7 @@ impl Changes {
         };
         let (mut subscriptions, mut rows, mut failures) = (Vec::new(), Vec::new(), Vec::new());
         for binding in bindings {
-            match binding.check(&self.pool, identity, listener).await {
+            match binding.check(&self.catalog, identity, listener).await {
                 Ok((subscription, shown)) => {
                     subscriptions.push(subscription);
                     rows.extend(shown);

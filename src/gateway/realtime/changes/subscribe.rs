@@ -3,17 +3,18 @@
 use std::{
     collections::HashSet,
     sync::{Arc, atomic::AtomicBool},
+    time::Instant,
 };
 
 use serde_json::{Map, Value, json};
-use sqlx::{AssertSqlSafe, PgPool, postgres::types::Oid};
+use sqlx::{AssertSqlSafe, postgres::types::Oid};
 
 use super::{
+    catalog::{self, Catalog},
     condition::Condition,
     filter::{self, MAX_VALUES, Op, Written},
     pgoutput::Kind,
     registry::Subscription,
-    types,
 };
 use crate::gateway::realtime::{listener::Listener, token::Identity};
 
@@ -59,50 +60,59 @@ impl Binding {
     /// A [`Refusal`].
     pub async fn check(
         &self,
-        pool: &PgPool,
+        catalog: &Catalog,
         identity: &Arc<Identity>,
         listener: &Arc<Listener>,
     ) -> Result<(Subscription, Vec<Value>), Refusal> {
-        let wanted = self.read()?;
-        let (role_exists, tables, names, types, may_read): (bool, Vec<Oid>, Vec<String>, Vec<Oid>, Vec<bool>) =
-            sqlx::query_as(include_str!("../../../../sql/gateway/realtime_target.sql"))
-                .bind(&identity.role)
-                .bind(wanted.schema)
-                .bind(wanted.table)
-                .fetch_one(pool)
-                .await?;
-        if !role_exists {
-            return Err(self.exception(&wanted, &format!("role \"{}\" does not exist", identity.role)));
+        let (wanted, begin) = (self.read()?, Instant::now());
+        match self.find(catalog, &wanted, identity, listener, catalog::fresh()).await {
+            // What is remembered of the catalog is no reason to refuse: the table may just have been made.
+            Err(Refusal::Params(_)) => self.find(catalog, &wanted, identity, listener, begin).await,
+            found => found,
         }
-        if tables.is_empty() {
+    }
+
+    /// Finds what is wanted in the catalog as it was `since` then.
+    async fn find(
+        &self,
+        catalog: &Catalog,
+        wanted: &Wanted<'_>,
+        identity: &Arc<Identity>,
+        listener: &Arc<Listener>,
+        since: Instant,
+    ) -> Result<(Subscription, Vec<Value>), Refusal> {
+        let target = catalog
+            .target(&identity.role, wanted.schema, wanted.table, since)
+            .await?;
+        if !target.role_exists {
+            return Err(self.exception(wanted, &format!("role \"{}\" does not exist", identity.role)));
+        }
+        if target.tables.is_empty() {
             return Err(Refusal::Params(format!(
                 "Unable to subscribe to changes with given parameters. Please check Realtime is enabled for the given \
                  connect parameters: {}",
-                self.inspect(&wanted)
+                self.inspect(wanted)
             )));
         }
-        let selectable = |name: &str| {
-            let position = names.iter().position(|column| column == name)?;
-            Some(types[position]).filter(|_| may_read[position])
-        };
         for name in wanted.select.iter().flatten() {
-            if selectable(name).is_none() {
-                return Err(self.exception(&wanted, &format!("invalid column for select {name}")));
+            if target.selectable(name).is_none() {
+                return Err(self.exception(wanted, &format!("invalid column for select {name}")));
             }
         }
         let mut conditions = Vec::new();
         for written in &wanted.conditions {
-            let Some(of) = selectable(&written.column) else {
-                return Err(self.exception(&wanted, &format!("invalid column for filter {}", written.column)));
+            let Some(of) = target.selectable(&written.column) else {
+                return Err(self.exception(wanted, &format!("invalid column for filter {}", written.column)));
             };
-            conditions.push(Arc::new(self.condition(pool, &wanted, written, of).await?));
+            conditions.push(Arc::new(self.condition(catalog, wanted, written, of, since).await?));
         }
         let filters: Vec<Value> = wanted
             .conditions
             .iter()
             .map(|c| json!({ "column": c.column, "op": c.op.name(), "value": c.value, "negate": c.negate }))
             .collect();
-        let rows = tables
+        let rows = target
+            .tables
             .iter()
             .map(|table| {
                 json!({ "entity": table.0, "filters": filters, "event": event_name(wanted.kind), "columns": wanted.select })
@@ -114,7 +124,7 @@ impl Binding {
             schema: wanted.schema.map(str::to_owned),
             table: wanted.table.map(str::to_owned),
             conditions,
-            select: wanted.select,
+            select: wanted.select.clone(),
             identity: Arc::clone(identity),
             listener: Arc::clone(listener),
             troubled: AtomicBool::new(false),
@@ -188,15 +198,17 @@ impl Binding {
     /// cast to text says `true` where rows say `t`.
     async fn condition(
         &self,
-        pool: &PgPool,
+        catalog: &Catalog,
         wanted: &Wanted<'_>,
         written: &Written,
         of: Oid,
+        since: Instant,
     ) -> Result<Condition, Refusal> {
         let exception = |text: &str| self.exception(wanted, text);
-        let of = types::fetch(pool, &[of.0])
+        let pool = &catalog.pool;
+        let of = catalog
+            .type_of(of, since)
             .await?
-            .remove(&of.0)
             .ok_or_else(|| exception(&format!("invalid column for filter {}", written.column)))?;
         let (op, value) = (written.op, &written.value);
         let values: Result<Vec<Option<String>>, sqlx::Error> = match op {
@@ -234,6 +246,7 @@ impl Binding {
                     checked => checked,
                 }
             }
+            _ if of.prints(value) => Ok(vec![Some(value.clone())]),
             _ => {
                 let sql = format!("select format('%s', $1::text::{})", of.sql);
                 sqlx::query_scalar(AssertSqlSafe(sql)).bind(value).fetch_all(pool).await

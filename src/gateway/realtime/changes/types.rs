@@ -3,6 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use sqlx::{PgPool, postgres::types::Oid};
+use uuid::Uuid;
 
 /// Composite types nest no deeper than this here; what lies below is shown as text.
 const MAX_DEPTH: u8 = 16;
@@ -56,6 +57,20 @@ struct Row {
     delimiter: String,
     field_names: Vec<String>,
     field_types: Vec<Oid>,
+}
+
+impl Type {
+    /// Whether Postgres reads this text as a value and prints it just so, as far as that is plain.
+    pub fn prints(&self, text: &str) -> bool {
+        match self.sql.as_str() {
+            "pg_catalog.uuid" => Uuid::try_parse(text).is_ok_and(|id| id.to_string() == text),
+            "pg_catalog.int2" => text.parse::<i16>().is_ok_and(|number| number.to_string() == text),
+            "pg_catalog.int4" => text.parse::<i32>().is_ok_and(|number| number.to_string() == text),
+            "pg_catalog.int8" => text.parse::<i64>().is_ok_and(|number| number.to_string() == text),
+            "pg_catalog.text" | "pg_catalog.varchar" => !text.contains('\0'),
+            _ => false,
+        }
+    }
 }
 
 /// Looks the given types up.
