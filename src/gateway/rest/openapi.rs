@@ -1,6 +1,9 @@
 //! `GET /`: the description of the API, in Swagger 2.0 as PostgREST gives it.
 
-use std::{collections::HashSet, sync::PoisonError};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::PoisonError,
+};
 
 use axum::{
     body::Body,
@@ -8,11 +11,12 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 use super::{
     OpenApiMode,
-    catalog::{Relation, Routine},
+    catalog::{Column, Relation, Routine},
     error::{Error, Result},
     parse::media::Media,
     serve::{Incoming, Work},
@@ -25,6 +29,9 @@ mod definition;
 
 /// How many descriptions are kept; there are hardly more kinds of callers.
 const DESCRIPTIONS: usize = 16;
+
+/// Bytes of descriptions that are kept together, unless one alone is longer.
+const KEPT: usize = 64 << 20;
 
 /// In the place of a list.
 const EVERYTHING: &str = "";
@@ -119,18 +126,56 @@ fn described(incoming: &Incoming<'_>, listed: String) -> Result<Bytes> {
         EVERYTHING => None,
         listed => Some(serde_json::from_str(listed).map_err(|_| Error::internal("The rights could not be read"))?),
     };
-    let description = Bytes::from(tokio::task::block_in_place(|| {
-        describe(incoming, &Rights { oids }).to_string()
-    }));
+    let description = tokio::task::block_in_place(|| describe(incoming, &Rights { oids }))
+        .map_err(|error| Error::internal(error.to_string()))?;
     let mut kept = kept();
-    if kept.len() >= DESCRIPTIONS {
+    let bytes: usize = kept.values().chain([&description]).map(Bytes::len).sum();
+    if kept.len() >= DESCRIPTIONS || bytes > KEPT {
         kept.clear();
     }
     kept.insert(key, description.clone());
     Ok(description)
 }
 
-fn describe(incoming: &Incoming<'_>, rights: &Rights) -> Value {
+/// Members of an object. They are made one by one as they are written: all at once would take many times the room
+/// of their text.
+#[derive(Default)]
+struct Members<'a>(BTreeMap<String, Box<dyn Fn() -> Value + 'a>>);
+
+impl<'a> Members<'a> {
+    fn add(&mut self, key: String, make: impl Fn() -> Value + 'a) {
+        self.0.insert(key, Box::new(make));
+    }
+}
+
+impl Serialize for Members<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(key, make)| (key, make())))
+    }
+}
+
+/// The description, sorted by name like everything in it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Description<'a> {
+    base_path: &'a str,
+    consumes: &'a [String],
+    definitions: Members<'a>,
+    external_docs: Value,
+    host: String,
+    info: Value,
+    parameters: Members<'a>,
+    paths: Members<'a>,
+    produces: &'a [String],
+    schemes: [&'a str; 1],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    security: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    security_definitions: Option<Value>,
+    swagger: &'static str,
+}
+
+fn describe(incoming: &Incoming<'_>, rights: &Rights) -> serde_json::Result<Bytes> {
     let schema = &incoming.schema;
     let mut relations: Vec<&Relation> = incoming
         .catalog
@@ -144,34 +189,25 @@ fn describe(incoming: &Incoming<'_>, rights: &Rights) -> Value {
     routines.retain(|routine| routine.schema == *schema && rights.allow(routine.oid));
     routines.sort_by(|a, b| a.name.cmp(&b.name));
 
-    let (mut paths, mut definitions, mut parameters) = (Map::new(), Map::new(), common_parameters());
-    paths.insert(
-        "/".to_owned(),
-        json!({ "get": {
-            "tags": ["Introspection"],
-            "summary": "OpenAPI description (this document)",
-            "produces": ["application/openapi+json", "application/json"],
-            "responses": { "200": { "description": "OK" } },
-        } }),
-    );
+    let mut definitions = Members::default();
+    let mut parameters = Members::default();
+    let mut paths = Members::default();
+    for (key, parameter) in common_parameters() {
+        parameters.add(key, move || parameter.clone());
+    }
+    paths.add("/".to_owned(), root_path);
     for relation in relations {
-        definitions.insert(relation.name.clone(), definition(relation));
+        let name = &relation.name;
+        definitions.add(name.clone(), || definition(relation));
         for column in &relation.columns {
-            let key = format!("rowFilter.{}.{}", relation.name, column.name);
-            let mut parameter = json!({ "name": column.name, "in": "query", "required": false, "type": "string" });
-            describe_as(&mut parameter, column.description.as_deref());
-            parameters.insert(key, parameter);
+            let key = format!("rowFilter.{name}.{}", column.name);
+            parameters.add(key, || row_filter(column));
         }
-        let mut body = json!({
-            "name": relation.name, "in": "body", "required": false,
-            "schema": { "$ref": format!("#/definitions/{}", relation.name) },
-        });
-        describe_as(&mut body, Some(&relation.name));
-        parameters.insert(format!("body.{}", relation.name), body);
-        paths.insert(format!("/{}", relation.name), relation_path(relation));
+        parameters.add(format!("body.{name}"), || body(relation));
+        paths.add(format!("/{name}"), || relation_path(relation));
     }
     for routine in routines {
-        paths.insert(format!("/rpc/{}", routine.name), routine_path(routine));
+        paths.add(format!("/rpc/{}", routine.name), || routine_path(routine));
     }
     let comment = incoming.catalog.schema_descriptions.get(schema).map(String::as_str);
     let (title, description) = match comment {
@@ -191,32 +227,58 @@ fn describe(incoming: &Incoming<'_>, rights: &Rights) -> Value {
     };
     let mut media = produced();
     media.push(Media::Csv.to_string());
-    let mut described = json!({
-        "swagger": "2.0",
-        "info": { "version": env!("CARGO_PKG_VERSION"), "title": title, "description": description },
-        "host": host,
-        "basePath": if base.is_empty() { "/" } else { base },
-        "schemes": [scheme],
-        "consumes": media,
-        "produces": media,
-        "paths": paths,
-        "definitions": definitions,
-        "parameters": parameters,
-        "externalDocs": {
+    let secured = incoming.settings.openapi_security_active;
+    let description = Description {
+        base_path: if base.is_empty() { "/" } else { base },
+        consumes: &media,
+        definitions,
+        external_docs: json!({
             "description": "PostgREST Documentation",
             "url": "https://postgrest.org/en/stable/references/api.html",
-        },
-    });
-    if incoming.settings.openapi_security_active {
-        described["security"] = json!([{ "JWT": [] }]);
-        described["securityDefinitions"] = json!({ "JWT": {
-            "type": "apiKey",
-            "name": "Authorization",
-            "in": "header",
-            "description": "Add the token prepending \"Bearer \" (without quotes) to it",
-        } });
-    }
-    described
+        }),
+        host,
+        info: json!({ "version": env!("CARGO_PKG_VERSION"), "title": title, "description": description }),
+        parameters,
+        paths,
+        produces: &media,
+        schemes: [scheme],
+        security: secured.then(|| json!([{ "JWT": [] }])),
+        security_definitions: secured.then(|| {
+            json!({ "JWT": {
+                "type": "apiKey",
+                "name": "Authorization",
+                "in": "header",
+                "description": "Add the token prepending \"Bearer \" (without quotes) to it",
+            } })
+        }),
+        swagger: "2.0",
+    };
+    let mut text = serde_json::to_vec(&description)?;
+    text.shrink_to_fit();
+    Ok(text.into())
+}
+
+fn root_path() -> Value {
+    json!({ "get": {
+        "tags": ["Introspection"],
+        "summary": "OpenAPI description (this document)",
+        "produces": ["application/openapi+json", "application/json"],
+        "responses": { "200": { "description": "OK" } },
+    } })
+}
+
+fn row_filter(column: &Column) -> Value {
+    let mut parameter = json!({ "name": column.name, "in": "query", "required": false, "type": "string" });
+    describe_as(&mut parameter, column.description.as_deref());
+    parameter
+}
+
+fn body(relation: &Relation) -> Value {
+    let name = &relation.name;
+    let schema = json!({ "$ref": format!("#/definitions/{name}") });
+    let mut body = json!({ "name": name, "in": "body", "required": false, "schema": schema });
+    describe_as(&mut body, Some(name));
+    body
 }
 
 /// What functions answer with.
