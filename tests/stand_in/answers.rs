@@ -163,6 +163,11 @@ async fn names_that_are_nearly_right_are_recognised() {
             json!("Perhaps you meant to call the function shop.cheapest"),
         ),
         (
+            "/rpc/cheap_list",
+            json!("Perhaps you meant to call the function shop.cheapest"),
+        ),
+        ("/rpc/inventory", Value::Null),
+        (
             "/goods?select=shelfs(*)",
             json!("Perhaps you meant 'shelves' instead of 'shelfs'."),
         ),

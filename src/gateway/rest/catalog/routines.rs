@@ -188,7 +188,7 @@ impl Catalog {
             None
         } else if overloads.is_empty() {
             let functions = self.routines.keys().filter(|known| known.schema == *schema);
-            similar::closest(name, functions.map(|known| known.name.as_str()), 0.75)
+            similar::closest(name, functions.map(|known| known.name.as_str()), 0.33)
                 .map(|known| format!("{schema}.{known}"))
         } else {
             let signatures: Vec<String> = overloads.iter().map(signature).collect();
