@@ -9,8 +9,8 @@
 //! | `/health` | what works and what does not |
 //! | `/metrics` | what monitoring reads, with the service key |
 //!
-//! The services do not name each other. What they share sits beside them: [`keys`] (API keys, tokens) and
-//! [`caller`] (claims → role).
+//! The services do not name each other. What they share sits beside them: [`keys`] (API keys, tokens), [`caller`]
+//! (claims → role) and [`answers`] (who waits for one).
 
 use std::sync::Arc;
 
@@ -29,6 +29,7 @@ use tower_http::cors::{AllowHeaders, Any, CorsLayer};
 use crate::{db::Database, health::Health, shutdown::Shutdown};
 use keys::Keys;
 
+mod answers;
 pub mod auth;
 pub mod caller;
 pub mod keys;
@@ -73,18 +74,24 @@ pub struct Services {
 /// When a service cannot start at all. One that waits for the database starts, and says so in `/health`.
 pub async fn router(context: Context, services: Services) -> anyhow::Result<Router> {
     let mut api = Router::new();
+    let answers = Arc::<answers::Answers>::default();
     if let Some(settings) = services.auth {
         api = api.nest("/auth/v1", auth::router(context.clone(), settings).await?);
     }
     if let Some(settings) = services.rest {
         // As a service, because `/rest/v1/` is a resource of its own.
-        api = api.nest_service("/rest/v1", rest::router(context.clone().into(), settings)?);
+        let service = rest::router(context.clone().into(), settings)?;
+        let note = middleware::from_fn_with_state(Arc::clone(&answers), answers::note);
+        api = api.nest_service("/rest/v1", service.layer(note));
     }
     if let Some(settings) = services.storage {
         api = api.nest("/storage/v1", storage::router(context.clone(), settings).await?);
     }
     if let Some(settings) = services.realtime {
-        api = api.nest("/realtime/v1", realtime::router(context.clone(), settings).await?);
+        api = api.nest(
+            "/realtime/v1",
+            realtime::router(context.clone(), settings, answers).await?,
+        );
     }
     let api = api
         // One layer for all that every request meets: each copies the ones below it for every request.

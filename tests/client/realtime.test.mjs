@@ -827,7 +827,7 @@ describe('channels', () => {
     await until(() => later.list.length > 0, 'a new one')
     assert.deepEqual(later.list.map(({ event }) => event), ['new'])
     await made.removeAllChannels()
-    const bad = heard({ replay: { since, limit: -1 } })
+    const bad = heard({ replay: { since, limit: 'all' } })
     assert.match(await bad.error, /UnableToReplayMessages: Replay params are not valid/)
     await made.removeAllChannels()
     const socket = await raw()

@@ -62,6 +62,7 @@ impl Channel {
             return Err(ChannelError::TooManyChanges(MAX_BINDINGS));
         }
         let token = Token::of_join(&service.keys, payload, default)?;
+        listener.belongs_to(token.writer(&service.answers));
         let topic = Topic {
             name: listener.subtopic().to_owned(),
             private: config.private,
@@ -162,6 +163,7 @@ impl Channel {
         self.membership.set_rights(rights);
         (self.rights, self.may_broadcast, self.may_be_present) = (rights, None, None);
         self.token = token;
+        self.listener.belongs_to(self.token.writer(&service.answers));
         if !self.config.bindings.is_empty() {
             let (listener, bindings) = (&self.listener, &self.config.bindings);
             let (identity, old) = (&self.token.identity, self.subscribed.take());

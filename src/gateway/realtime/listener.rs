@@ -6,10 +6,11 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use axum::extract::ws::Message;
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::timeout};
 
 use super::{
     changes::Position,
@@ -17,9 +18,12 @@ use super::{
     outbox::Outbox,
     protocol::Version,
 };
+use crate::gateway::answers::Writer;
 
 /// Changes that may wait for a channel's reply to its join, or for a socket that takes in what it missed.
 const MAX_HELD: usize = 65_536;
+/// How long changes wait at most for the answer to a write of the listener's own.
+const ANSWER: Duration = Duration::from_millis(300);
 
 /// Numbers channels of this process.
 static LAST: AtomicU64 = AtomicU64::new(0);
@@ -39,7 +43,9 @@ pub struct Listener {
     pub legacy: bool,
     /// How far its changes have come.
     pub delivery: Arc<Delivery>,
-    /// Changes that wait until the client knows of its subscriptions.
+    /// Whoever its token is of.
+    writer: Mutex<Option<Arc<Writer>>>,
+    /// Changes that wait until the client knows of its subscriptions, or of what it wrote.
     held: Mutex<Option<Vec<(Message, Mark)>>>,
     replay: Mutex<Replay>,
     outbox: Outbox,
@@ -101,6 +107,7 @@ impl Listener {
             join_ref,
             version,
             delivery: Arc::default(),
+            writer: Mutex::default(),
             held: Mutex::new(Some(Vec::new())),
             replay: Mutex::default(),
             outbox,
@@ -137,14 +144,26 @@ impl Listener {
         self.replay.lock().unwrap_or_else(PoisonError::into_inner).over = true;
     }
 
+    /// Says who may have made a change himself.
+    pub fn belongs_to(&self, writer: Option<Arc<Writer>>) {
+        *self.writer.lock().unwrap_or_else(PoisonError::into_inner) = writer;
+    }
+
     /// Sends a change of the database, behind those before it.
-    pub fn send_change(&self, frame: Message, position: Position) {
+    pub fn send_change(self: &Arc<Self>, frame: Message, position: Position) {
         self.delivery.sent(position);
         let mark = Mark {
             delivery: Arc::clone(&self.delivery),
             position,
         };
-        match &mut *self.held() {
+        let mut held = self.held();
+        if held.is_none()
+            && let Some(writer) = self.unanswered()
+        {
+            *held = Some(Vec::new());
+            tokio::spawn(Arc::clone(self).send_answered(writer));
+        }
+        match &mut *held {
             Some(held) if held.len() < MAX_HELD => held.push((frame, mark)),
             Some(_) => self.outbox.give_up(),
             None => self.outbox.send(frame, Some(mark)),
@@ -164,6 +183,29 @@ impl Listener {
             for (frame, mark) in waiting {
                 self.outbox.has_room().await;
                 self.outbox.send(frame, Some(mark));
+            }
+        }
+    }
+
+    fn unanswered(&self) -> Option<Arc<Writer>> {
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        writer.as_ref().filter(|writer| writer.is_unanswered()).cloned()
+    }
+
+    /// Sends each change that waits once the writes are answered that had begun when it came.
+    async fn send_answered(self: Arc<Self>, writer: Arc<Writer>) {
+        loop {
+            let count = self.held().as_ref().map_or(0, Vec::len);
+            // Who waits longer for an answer is told the changes meanwhile.
+            let _ = timeout(ANSWER, writer.answered()).await;
+            let mut held = self.held();
+            let Some(waiting) = &mut *held else { return };
+            for (frame, mark) in waiting.drain(..count) {
+                self.outbox.send(frame, Some(mark));
+            }
+            if waiting.is_empty() {
+                *held = None;
+                return;
             }
         }
     }
@@ -191,5 +233,63 @@ impl Listener {
     /// Ends the channel in a way that makes the client join again.
     pub fn fail(&self) {
         self.failures.add(self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gateway::answers::Answers;
+
+    #[tokio::test]
+    async fn a_change_waits_for_the_answer_to_a_write_of_ones_own() {
+        let (outbox, mut waiting) = Outbox::new();
+        let listener = Listener::new(
+            "realtime:t".into(),
+            None,
+            Version::V2,
+            false,
+            outbox,
+            Failures::default(),
+        );
+        listener.release().await;
+        let send = |text: &'static str| listener.send_change(Message::text(text), Position::default());
+        send("before");
+        assert_eq!(
+            waiting.try_next().map(|(frame, _)| frame),
+            Some(Message::text("before"))
+        );
+
+        let writer = Arc::new(Answers::default()).writer([7; 32]);
+        listener.belongs_to(Some(Arc::clone(&writer)));
+        let unanswered = writer.begin();
+        send("own");
+        tokio::task::yield_now().await;
+        assert!(waiting.try_next().is_none());
+        drop(unanswered);
+        send("next");
+        for text in ["own", "next"] {
+            assert_eq!(waiting.next().await.0, Message::text(text));
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_long() {
+        let (outbox, mut waiting) = Outbox::new();
+        let listener = Listener::new(
+            "realtime:t".into(),
+            None,
+            Version::V2,
+            false,
+            outbox,
+            Failures::default(),
+        );
+        listener.release().await;
+        let writer = Arc::new(Answers::default()).writer([7; 32]);
+        listener.belongs_to(Some(Arc::clone(&writer)));
+        let unanswered = writer.begin();
+        listener.send_change(Message::text("own"), Position::default());
+        assert_eq!(waiting.next().await.0, Message::text("own"));
+        drop(unanswered);
     }
 }

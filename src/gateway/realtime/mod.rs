@@ -24,7 +24,7 @@ use axum::{
 };
 use serde::Deserialize;
 
-use super::{Context, keys::Keys};
+use super::{Context, answers::Answers, keys::Keys};
 use crate::shutdown::Shutdown;
 use authorize::Authorizer;
 use changes::Changes;
@@ -81,6 +81,7 @@ struct Service {
     authorizer: Authorizer,
     shutdown: Shutdown,
     places: Arc<Places>,
+    answers: Arc<Answers>,
     /// Broadcasts over HTTP.
     posts: PerAddress,
 }
@@ -90,7 +91,7 @@ struct Service {
 /// # Errors
 /// When the database's settings cannot be used.
 #[expect(clippy::unused_async, reason = "every service starts the same way")]
-pub async fn router(context: Context, settings: Settings) -> anyhow::Result<Router> {
+pub async fn router(context: Context, settings: Settings, answers: Arc<Answers>) -> anyhow::Result<Router> {
     let node = settings.node.clone().unwrap_or_else(|| {
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         format!("{}/{}", host.trim(), context.public_url)
@@ -108,6 +109,7 @@ pub async fn router(context: Context, settings: Settings) -> anyhow::Result<Rout
     let service = Arc::new(Service {
         places: Places::new(settings.max_sockets, settings.max_sockets_per_address),
         posts: PerAddress::new(settings.posts_per_second),
+        answers,
         settings,
         keys: context.keys,
         hub,

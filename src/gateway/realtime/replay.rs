@@ -54,14 +54,18 @@ impl Replay {
         if !private {
             return Err(ChannelError::Replay("Replay is not allowed for public channels"));
         }
-        let limit = match &params["limit"] {
-            Value::Null => Some(MAX_MESSAGES),
-            limit => limit.as_i64().filter(|limit| *limit > 0),
+        // What is no object asks for nothing.
+        if !params.is_object() {
+            return Ok(None);
+        }
+        let number = |name: &str, default: i64| match &params[name] {
+            Value::Null => Some(default),
+            said => said.as_i64(),
         };
-        match (params["since"].as_i64(), limit) {
+        match (number("since", 0), number("limit", MAX_MESSAGES)) {
             (Some(since), Some(limit)) => Ok(Some(Self {
                 since,
-                limit: limit.min(MAX_MESSAGES),
+                limit: limit.clamp(1, MAX_MESSAGES),
             })),
             _ => Err(ChannelError::Replay("Replay params are not valid")),
         }
@@ -128,12 +132,12 @@ mod tests {
         let most = Replay { since, limit: 25 };
         assert_eq!(read(json!({ "since": since })), Ok(Some(most)));
         assert_eq!(read(json!({ "since": since, "limit": 1_000 })), Ok(Some(most)));
-        for bad in [
-            json!({}),
-            json!({ "since": "now" }),
-            json!({ "since": 1, "limit": 0 }),
-            json!(true),
-        ] {
+        let all = Replay { since: 0, limit: 25 };
+        assert_eq!(read(json!({})), Ok(Some(all)));
+        let one = Replay { since: 0, limit: 1 };
+        assert_eq!(read(json!({ "limit": 0 })), Ok(Some(one)));
+        assert_eq!(read(json!(true)), Ok(None));
+        for bad in [json!({ "since": "now" }), json!({ "limit": 1.5 })] {
             assert!(read(bad).is_err());
         }
         assert!(Replay::read(&json!({ "since": since }), false).is_err());

@@ -6,6 +6,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::gateway::{
+    answers::{Answers, Writer},
     caller::Claims,
     keys::{Keys, now},
     verifier,
@@ -102,6 +103,11 @@ impl Token {
             Some(text) if !access.or(user).is_some_and(|first| first.starts_with("sb_")) => Self::verify(keys, text),
             _ => own.check_time().map(|()| own.clone()),
         }
+    }
+
+    /// Whoever it is of, where that is one person: a key is everybody's.
+    pub fn writer(&self, answers: &Arc<Answers>) -> Option<Arc<Writer>> {
+        self.identity.claims.subject().map(|_| answers.writer(self.digest))
     }
 
     /// Whether this is the same token.
