@@ -8,7 +8,7 @@ import { after, before, describe, test } from 'node:test'
 import { createClient } from '@supabase/supabase-js'
 import ws from 'ws'
 
-import { SOON, changes, gateway, proxy, sql, start, subscribed, token, until } from './support.mjs'
+import { SOON, changes, databaseProxy, gateway, letGo, proxy, sql, start, subscribed, token, until } from './support.mjs'
 
 /** How long a client may need to find its way back: it waits longer each time. */
 const BACK = 40_000
@@ -194,6 +194,33 @@ describe('presence', () => {
 })
 
 describe('a gateway', () => {
+  test('that is stopped hands its clients to another', async () => {
+    const topic = `stopped-${randomUUID()}`
+    const stopped = await gateway(stack, { args: ['--resume-window', String(WINDOW)] })
+    const way = await proxy(stopped.url)
+    const a = await present(stack, topic, 'a')
+    await present(stopped, topic, 'b')
+    const watcher = await changes(await at({ ...stopped, url: way.url }), { table: 'posts' })
+    const systems = []
+    watcher.channel.on('system', {}, (message) => systems.push(message))
+    await until(() => a.state().b, 'b')
+    const write = async (room) => {
+      const [{ id }] = await sql(stack, 'insert into public.posts (room) values ($1) returning id', [room])
+      return Number(id)
+    }
+    const written = [await write(topic)]
+    await watcher.next((change) => change.new.id === written[0])
+    await Promise.all([stopped.end(), until(() => !a.state().b, 'b to be gone')])
+    written.push(await write(topic))
+    way.lead(other.url)
+    await until(() => watcher.list.length === 2, 'the post written meanwhile', BACK)
+    written.push(await write(topic))
+    await until(() => watcher.list.length === 3, 'a new post')
+    assert.deepEqual(watcher.list.map((change) => change.new.id), written)
+    assert.deepEqual(systems.filter((message) => message.status === 'error'), [])
+    await stopped.stop()
+  })
+
   test('that comes later knows who is present, and is known', async () => {
     const topic = `late-${randomUUID()}`
     const a = await present(stack, topic, 'a', { mood: 1 })
@@ -255,6 +282,8 @@ describe('a gateway', () => {
       const [row] = await sql(stack, `select count(*) from realtime.resumable where lost_at is null and commit > '0/0'`)
       return Number(row.count) > 0
     }, 'a receipt')
+    // the idle one has had nothing, and there is nothing it missed, though the other gateway keeps nothing of then
+    await letGo(stack)
     await doomed.kill()
     written.push(await write(room), await write(`${room}-idle`))
     // the address leads to another gateway now, as behind a load balancer
@@ -277,6 +306,59 @@ describe('a gateway', () => {
     )
     assert.deepEqual(left, { subscriptions: '0', resumable: '0', gateways: '0' })
     await doomed.stop()
+  })
+})
+
+describe('a gateway whose database is away', () => {
+  let way, cut
+  before(async () => {
+    way = await databaseProxy(stack)
+    cut = await gateway(stack, { database: way.url })
+  })
+  after(async () => {
+    await cut?.stop()
+    await way?.end()
+  })
+
+  test('goes on among its own clients, says so, and makes up for it', async () => {
+    const topic = `away-${randomUUID()}`
+    const config = { broadcast: { ack: true } }
+    const [sender, near] = [await hearing(cut, topic, { config }), await hearing(cut, topic)]
+    const far = await hearing(stack, topic)
+    const a = await present(stack, topic, 'a')
+    const b = await at(cut)
+    let mood = 1
+    const channel = b.channel(topic, { config: { presence: { key: 'b' } } }).on('presence', { event: 'sync' }, () => {})
+    // as applications do: whoever is taken for dead joins again, and says again who it is
+    channel.subscribe((status) => status === 'SUBSCRIBED' && channel.track({ mood }))
+    await until(() => a.state().b?.[0].mood === 1, 'b')
+    assert.equal(await sender.say('before', {}), 'ok')
+    await until(() => far.heard.length === 1 && near.heard.length === 1, 'what was said before')
+
+    way.close()
+    const answers = []
+    let n = 0
+    await until(async () => {
+      answers.push(await sender.say('away', { n: (n += 1) }))
+      return answers.at(-1) === 'error'
+    }, `an answer that it does not reach everybody among ${answers}`)
+    await until(() => near.heard.length === n + 1, `all ${n} at clients of its own`)
+    const post = () =>
+      fetch(`${cut.url}/realtime/v1/api/broadcast/${topic}/events/http`, {
+        method: 'POST',
+        headers: { apikey: stack.anonKey, 'content-type': 'application/json' },
+        body: '{}',
+      })
+    assert.equal((await post()).status, 503)
+    mood = 2
+    await channel.track({ mood })
+
+    way.open()
+    await until(() => a.state().b?.at(-1).mood === 2, `the change of b, not ${JSON.stringify(a.state())}`, BACK)
+    await until(async () => (await sender.say('after', {})) === 'ok', 'an answer that it reaches everybody', BACK)
+    await until(() => far.heard.at(-1).event === 'after', 'what was said after', BACK)
+    assert.equal((await post()).status, 202)
+    assert.equal(a.state().b.length, 1)
   })
 })
 

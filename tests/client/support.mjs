@@ -70,20 +70,20 @@ export async function start(options) {
  * Another gateway on the database of one that `start` began, by itself: no worker, no migrations. `kill` ends it
  * without a word.
  *
- * @param {{args?: string[]}} [options] more arguments for `serve`
+ * @param {{args?: string[], database?: string}} [options] more arguments for `serve`, another way to the database
  */
-export async function gateway(of, { args = [] } = {}) {
+export async function gateway(of, { args = [], database = of.adminUrl } = {}) {
   const root = await mkdtemp(join(tmpdir(), 'switchboard-gateway-'))
   const [port] = await freePorts(1)
   const url = `http://127.0.0.1:${port}`
-  const own = ['--data-dir', join(root, 'data'), '--database-url', of.adminUrl, '--no-worker', '--no-migrate']
+  const own = ['--data-dir', join(root, 'data'), '--database-url', database, '--no-worker', '--no-migrate']
   const serving = serve(root, url, [...own, ...args], {})
   const stop = async () => {
     await serving.stop()
     await rm(root, { recursive: true, force: true })
   }
   await serving.launch()
-  return { ...stack({ ...of.env, API_URL: url }, stop), kill: () => serving.end('SIGKILL') }
+  return { ...stack({ ...of.env, API_URL: url }, stop), end: () => serving.end('SIGTERM'), kill: () => serving.end('SIGKILL') }
 }
 
 /** A process of `switchboard serve` that can be ended and launched again. */
@@ -148,10 +148,33 @@ function serve(root, url, args, env) {
 
 /** A way to a server that can be cut: everything between is lost, both sides find the connection closed. */
 export async function proxy(url) {
+  let { hostname, port } = new URL(url)
+  const way = await passage(() => connect(port, hostname), { port: 0, host: '127.0.0.1' })
+  return {
+    ...way,
+    url: `http://127.0.0.1:${way.server.address().port}`,
+    /** New connections go to another server. */
+    lead: (to) => ({ hostname, port } = new URL(to)),
+  }
+}
+
+/** The same for the database of a stack, as a URL for another gateway. */
+export async function databaseProxy(stack) {
+  const url = new URL(stack.adminUrl)
+  const name = `.s.PGSQL.${url.port}`
+  const folder = await mkdtemp(join(tmpdir(), 'switchboard-way-'))
+  const path = join(url.searchParams.get('host'), name)
+  const way = await passage(() => connect(path), { path: join(folder, name) })
+  url.searchParams.set('host', folder)
+  return { ...way, url: url.href, end: () => rm(folder, { recursive: true, force: true }) }
+}
+
+async function passage(open, listen) {
   const pairs = new Set()
-  let target = new URL(url)
+  let closed = false
   const server = createServer((near) => {
-    const far = connect(target.port, target.hostname)
+    if (closed) return near.destroy()
+    const far = open()
     const pair = [near, far]
     pairs.add(pair)
     for (const [from, to] of [pair, [far, near]]) {
@@ -164,14 +187,19 @@ export async function proxy(url) {
     }
   })
   server.unref()
-  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve))
+  await new Promise((resolve) => server.listen(listen, resolve))
+  const cut = () => pairs.forEach((pair) => pair.forEach((each) => each.destroy()))
   return {
-    url: `http://127.0.0.1:${server.address().port}`,
-    cut: () => pairs.forEach(([near]) => near.destroy()),
+    server,
+    cut,
     /** Nothing passes any more, and nobody is told. */
     freeze: () => pairs.forEach((pair) => pair.forEach((each) => each.unpipe())),
-    /** New connections go to another server. */
-    lead: (to) => (target = new URL(to)),
+    /** Whoever tries is turned away, until it is opened again. */
+    close: () => {
+      closed = true
+      cut()
+    },
+    open: () => (closed = false),
   }
 }
 
@@ -245,6 +273,24 @@ export async function user(stack, { email, password, role, data, appData } = {})
 /** Rows of a statement run with full rights. */
 export async function sql(stack, text, params = []) {
   return (await stack.pool.query(text, params)).rows
+}
+
+/**
+ * Resolves once the gateways of a stack, or that of one slot, keep nothing any more of what was written until now. The
+ * log goes on meanwhile, without a change.
+ */
+export async function letGo(stack, slot = '%') {
+  const [{ end }] = await sql(stack, 'select pg_current_wal_lsn() as end')
+  const behind = async () => {
+    await sql(stack, `select pg_logical_emit_message(true, 'test', '')`)
+    const [row] = await sql(
+      stack,
+      'select bool_and(confirmed_flush_lsn > $1::pg_lsn) as behind from pg_replication_slots where slot_name like $2',
+      [end, slot],
+    )
+    return row.behind
+  }
+  await until(behind, 'the log to be let go of', 60_000)
 }
 
 /** The data of a supabase-js answer, which must not be an error. */
