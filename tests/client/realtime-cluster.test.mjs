@@ -288,7 +288,7 @@ describe('a gateway', () => {
     written.push(await write(room), await write(`${room}-idle`))
     // the address leads to another gateway now, as behind a load balancer
     way.lead(other.url)
-    await until(() => !a.state().b, 'b to be gone', BACK)
+    await until(() => !a.state().b, 'b to be gone')
     await until(() => written.every((id) => ids.includes(id)), `the posts written meanwhile among ${ids}`, BACK)
     written.push(await write(room))
     await until(() => ids.includes(written.at(-1)), 'a new post')
