@@ -228,15 +228,15 @@ describe('a gap', () => {
 
   const watch = async (url) => {
     const made = client({ ...short, url })
-    const [ids, gaps] = [[], []]
+    const [ids, gaps, joins] = [[], [], []]
     const channel = made
       .channel('gap')
-      .on('system', {}, (message) => message.status === 'error' && gaps.push(message.message))
+      .on('system', {}, ({ status, message }) => (status === 'error' ? gaps : joins).push(message))
       .on('postgres_changes', { event: 'INSERT', schema: 'public', table: 'notes', filter: 'room=eq.gap' }, (change) =>
         ids.push(change.new.id),
       )
     await subscribed(channel)
-    return { ids, gaps, channel }
+    return { ids, gaps, joins }
   }
   const note = async () => {
     const [{ id }] = await sql(short, `insert into public.notes (room) values ('gap') returning id`)
@@ -278,10 +278,11 @@ describe('a gap', () => {
 
   test('is none where nothing changed', async () => {
     const way = await wayTo(short.url)
-    const { ids, gaps } = await watch(way.url)
+    const { ids, gaps, joins } = await watch(way.url)
     way.close()
     await forgotten()
     way.open()
+    await until(() => joins.length === 2, 'it to be back', BACK)
     const id = await note()
     await until(() => ids.length > 0, 'a new note', BACK)
     same(ids, [id])
