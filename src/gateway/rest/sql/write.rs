@@ -165,14 +165,14 @@ impl Write<'_> {
             .collect();
         if missing == Missing::Default {
             // A default of an object's own, so that a sequence gives each its number.
-            sql.push(" from (select pg_catalog.json_agg(pg_catalog.jsonb_build_object(");
+            sql.push(" from (select pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(");
             sql.list(&defaults, ", ", |sql, (column, default)| {
                 sql.literal(&column.name).push(", ").push(default);
             });
-            sql.push(") || pgrst_element) as pgrst_all from pg_catalog.jsonb_array_elements(");
+            sql.push(") || elem.value) as pgrst_all from pg_catalog.jsonb_array_elements(");
             sql.value(payload.rows.clone())
-                .push("::jsonb) as pgrst_element) as pgrst_payload, ");
-            sql.push("pg_catalog.json_to_recordset(pgrst_all)");
+                .push("::jsonb) as elem) as pgrst_payload, ");
+            sql.push("pg_catalog.jsonb_to_recordset(pgrst_all)");
         } else {
             sql.push(" from pg_catalog.json_to_recordset(")
                 .value(payload.rows.clone())
