@@ -19,6 +19,7 @@ use super::{
     catalog::{Column, Relation, Routine},
     error::{Error, Result},
     parse::media::Media,
+    reply::LEVEL,
     serve::{Incoming, Work},
     sql::Sql,
 };
@@ -227,6 +228,7 @@ fn describe(incoming: &Incoming<'_>, rights: &Rights) -> serde_json::Result<Byte
     };
     let mut media = produced();
     media.push(Media::Csv.to_string());
+    let major = LEVEL.split('.').next().unwrap_or(LEVEL);
     let secured = incoming.settings.openapi_security_active;
     let description = Description {
         base_path: if base.is_empty() { "/" } else { base },
@@ -234,7 +236,7 @@ fn describe(incoming: &Incoming<'_>, rights: &Rights) -> serde_json::Result<Byte
         definitions,
         external_docs: json!({
             "description": "PostgREST Documentation",
-            "url": "https://postgrest.org/en/stable/references/api.html",
+            "url": format!("https://postgrest.org/en/v{major}/references/api.html"),
         }),
         host,
         info: json!({ "version": env!("CARGO_PKG_VERSION"), "title": title, "description": description }),

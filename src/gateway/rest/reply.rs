@@ -19,7 +19,7 @@ use super::{
 use crate::db::session::Row;
 
 /// The version of PostgREST whose answers these are.
-const LEVEL: &str = "16.2";
+pub const LEVEL: &str = "16.2";
 
 /// What a request did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -150,9 +150,9 @@ impl Watch {
         listener.execute("set jit = off; set search_path = ''").await?;
         loop {
             // Before the reading, so that no change falls between the two; nor does word of one.
-            let before = digest(&mut listener).await?;
+            let before = Looks::of(&mut listener, channel).await?;
             self.read().await?;
-            changed(&mut listener, before.as_deref()).await?;
+            changed(&mut listener, before).await?;
             while tokio::time::timeout(DEBOUNCE, listener.recv()).await.is_ok() {}
         }
     }
@@ -200,31 +200,73 @@ impl Watch {
     }
 }
 
+/// What the database looks like.
+struct Looks {
+    /// Which transactions have ended. While these are the same nothing else has changed.
+    transactions: String,
+    /// The catalogs in short.
+    catalogs: String,
+}
+
+impl Looks {
+    /// `None` where the database tells of changes itself (a Supabase project does), or does not show itself.
+    async fn of(listener: &mut PgListener, channel: &str) -> sqlx::Result<Option<Self>> {
+        let tells = "select exists (select from pg_catalog.pg_event_trigger where evtname = 'pgrst_ddl_watch')";
+        if channel == "pgrst"
+            && sqlx::query_scalar(tells)
+                .persistent(false)
+                .fetch_one(&mut *listener)
+                .await?
+        {
+            return Ok(None);
+        }
+        let transactions = Self::transactions(listener).await?;
+        Ok(Self::catalogs(listener)
+            .await?
+            .map(|catalogs| Self { transactions, catalogs }))
+    }
+
+    async fn transactions(listener: &mut PgListener) -> sqlx::Result<String> {
+        let query = sqlx::query_scalar("select pg_catalog.txid_current_snapshot()::text");
+        query.persistent(false).fetch_one(listener).await
+    }
+
+    async fn catalogs(listener: &mut PgListener) -> sqlx::Result<Option<String>> {
+        let query = sqlx::query_scalar(include_str!("../../../../sql/gateway/rest_digest.sql"));
+        match query.persistent(false).fetch_one(listener).await {
+            Err(sqlx::Error::Database(error)) => {
+                tracing::debug!(%error, "cannot look for changes of the schema");
+                Ok(None)
+            }
+            looked => looked.map(Some),
+        }
+    }
+}
+
 /// Waits for a notification, or until the database's catalogs are not what they were.
-async fn changed(listener: &mut PgListener, before: Option<&str>) -> anyhow::Result<()> {
+async fn changed(listener: &mut PgListener, before: Option<Looks>) -> anyhow::Result<()> {
+    let mut before = before;
     let mut pause = LOOK;
     loop {
-        if let Ok(received) = tokio::time::timeout(pause, listener.try_recv()).await {
+        let received = match &before {
+            Some(_) => tokio::time::timeout(pause, listener.try_recv()).await,
+            None => Ok(listener.try_recv().await),
+        };
+        if let Ok(received) = received {
             // A lost connection may have lost notifications with it.
             anyhow::ensure!(received?.is_some(), "lost the connection that listens for changes");
             return Ok(());
         }
+        let Some(before) = &mut before else { continue };
+        let transactions = Looks::transactions(listener).await?;
+        if transactions == before.transactions {
+            continue;
+        }
         let begun = Instant::now();
-        if digest(listener).await?.as_deref() != before {
+        if Looks::catalogs(listener).await?.as_ref() != Some(&before.catalogs) {
             return Ok(());
         }
+        before.transactions = transactions;
         pause = LOOK.max(begun.elapsed() * REST);
-    }
-}
-
-/// What the catalogs look like; `None` where Postgres refuses to show it.
-async fn digest(listener: &mut PgListener) -> sqlx::Result<Option<String>> {
-    let query = sqlx::query_scalar(include_str!("../../../../sql/gateway/rest_digest.sql")).persistent(false);
-    match query.fetch_one(listener).await {
-        Err(sqlx::Error::Database(error)) => {
-            tracing::debug!(%error, "cannot look for changes of the schema");
-            Ok(None)
-        }
-        looked => looked,
     }
 }
