@@ -7,24 +7,49 @@ use std::{
 };
 
 use axum::Router;
-use tokio::net::TcpListener;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio::net::{TcpListener, TcpSocket};
 
 use super::misuse::Misuse;
 use crate::shutdown::Shutdown;
+
+/// Connections that may wait to be taken, if the system allows as many: after a restart all clients come at once, and one
+/// that finds no room tries again a second later.
+const BACKLOG: u32 = 4_096;
 
 /// Binds every address.
 ///
 /// # Errors
 /// When one cannot be used; says who has it.
-pub async fn bind(addresses: &[SocketAddr], option: &str) -> anyhow::Result<Vec<TcpListener>> {
+pub fn bind(addresses: &[SocketAddr], option: &str) -> anyhow::Result<Vec<TcpListener>> {
+    allow_descriptors();
     let mut listeners = Vec::new();
     for address in addresses {
-        match TcpListener::bind(address).await {
+        match listen(*address) {
             Ok(listener) => listeners.push(listener),
             Err(error) => return Err(explain(*address, option, error)),
         }
     }
     Ok(listeners)
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// Every socket takes a descriptor, and a shell or a service manager allows 1,024 unless asked for what there may be.
+fn allow_descriptors() {
+    let allowed =
+        getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
+    if let Err(error) = allowed {
+        tracing::warn!(%error, "there may be no more sockets than this process was started with");
+    }
 }
 
 /// Answers one listener's requests until asked to stop, then lets those under way finish.
@@ -130,7 +155,7 @@ mod tests {
     async fn a_taken_port_is_told_with_its_holder() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let error = bind(&[address], "--listen").await.unwrap_err().to_string();
+        let error = bind(&[address], "--listen").unwrap_err().to_string();
         assert!(error.contains(&format!("port {} is taken", address.port())), "{error}");
         #[cfg(target_os = "linux")]
         assert!(error.contains(&format!("(process {})", std::process::id())), "{error}");

@@ -160,7 +160,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let path = args.data_dir.map_or_else(DataDir::default_path, Ok)?;
     let data = DataDir::open(&path)?;
     let lock = take(&data, args.database.database_url.is_none())?;
-    let listeners = listen::bind(&args.listen, "--listen").await?;
+    let listeners = listen::bind(&args.listen, "--listen")?;
 
     let shutdown = Shutdown::default();
     signals::stop_at_one(&shutdown);

@@ -213,8 +213,8 @@ impl StandIn {
     pub async fn run(self) -> anyhow::Result<()> {
         name_unknown();
         let database = Database::from_url(&self.database_url).map_err(misuse::database_url)?;
-        let listeners = listen::bind(&self.place.listen(&self.listen)?, "--listen").await?;
-        let admin = listen::bind(&self.place.admin()?, "--admin-server-port").await?;
+        let listeners = listen::bind(&self.place.listen(&self.listen)?, "--listen")?;
+        let admin = listen::bind(&self.place.admin()?, "--admin-server-port")?;
         let shutdown = Shutdown::default();
         signals::stop_at_one(&shutdown);
         if let Some(migrations) = &self.migrations {

@@ -56,7 +56,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let database = Database::from_url(&args.database_url).map_err(misuse::database_url)?;
     let shutdown = Shutdown::default();
     if let Some(address) = args.metrics_listen {
-        answer_scrapes(address, args.metrics_token, &database, &shutdown).await?;
+        answer_scrapes(address, args.metrics_token, &database, &shutdown)?;
     }
     signals::stop_at_one(&shutdown);
     let settings = worker::Settings {
@@ -71,7 +71,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn answer_scrapes(
+fn answer_scrapes(
     address: SocketAddr,
     token: Option<Secret>,
     database: &Database,
@@ -84,7 +84,7 @@ async fn answer_scrapes(
         .into());
     }
     let router = metrics::router(Scraper::new(database), token);
-    for listener in listen::bind(&[address], "--metrics-listen").await? {
+    for listener in listen::bind(&[address], "--metrics-listen")? {
         let (router, stop) = (router.clone(), shutdown.clone());
         shutdown.spawn(async move {
             let serving = axum::serve(listener, router).with_graceful_shutdown(async move { stop.started().await });
