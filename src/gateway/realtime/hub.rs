@@ -3,11 +3,12 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use axum::extract::ws::Message;
 use serde_json::{Map, Value};
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::sleep};
 
 use super::{
     cluster::Node,
@@ -15,7 +16,10 @@ use super::{
     presence::{Diff, Entry, Owner, Presence},
     protocol::Version,
 };
+use crate::shutdown::Shutdown;
 
+/// How long changes of presence are gathered where others were told just before; Phoenix gathers for 1.5 seconds.
+const GATHER: Duration = Duration::from_millis(50);
 /// Changes of presence that may wait for other gateways; with more, they are told of everybody instead.
 const MAX_NEWS: usize = 16_384;
 
@@ -51,11 +55,14 @@ pub struct Hub {
     state: Mutex<State>,
     /// Woken when there is news.
     pub has_news: Notify,
+    has_late: Notify,
 }
 
 #[derive(Debug, Default)]
 struct State {
     rooms: HashMap<Topic, Room>,
+    /// What changed where something was told a moment ago.
+    late: HashMap<Topic, Diff>,
     /// What other gateways have to hear of who is present here; nothing where there are none.
     news: Option<News>,
 }
@@ -76,6 +83,8 @@ pub enum News {
 struct Room {
     members: HashMap<u64, (Arc<Listener>, Rights)>,
     presence: Presence,
+    /// When its channels were last told who came and went.
+    told: Option<Instant>,
 }
 
 /// A channel's place on its topic; it ends with the channel.
@@ -188,7 +197,7 @@ impl Hub {
                 .get_mut(&topic)
                 .and_then(|room| room.presence.untrack(owner)),
         };
-        state.tell(&topic, diff);
+        self.tell(&mut state, &topic, diff);
     }
 
     /// Everybody who is present at another gateway; whoever else was is not any more.
@@ -218,7 +227,7 @@ impl Hub {
             }
         }
         for (topic, diff) in diffs {
-            state.tell(&topic, Some(diff));
+            self.tell(&mut state, &topic, Some(diff));
         }
     }
 
@@ -226,10 +235,11 @@ impl Hub {
     #[cfg(test)]
     pub fn present(&self, topic: &Topic) -> Vec<String> {
         let state = self.lock();
-        let Some(Value::Object(present)) = state.rooms.get(topic).map(|room| room.presence.state()) else {
-            return Vec::new();
-        };
-        present.into_iter().map(|(key, _)| key).collect()
+        state
+            .rooms
+            .get(topic)
+            .map(|room| room.presence.keys())
+            .unwrap_or_default()
     }
 
     /// Notes and tells that a channel is not present any more.
@@ -239,7 +249,7 @@ impl Hub {
         if diff.is_some() {
             self.note(state, topic, id, None);
         }
-        state.tell(topic, diff);
+        self.tell(state, topic, diff);
     }
 
     fn note(&self, state: &mut State, topic: &Topic, id: u64, entry: Option<Entry>) {
@@ -250,6 +260,39 @@ impl Hub {
             }
             self.has_news.notify_one();
         }
+    }
+
+    /// Tells a topic's channels what changed: at once, or together with what else changes in a moment. Of a thousand that
+    /// come or go at once, each would else be told a thousand times, and be too far behind.
+    fn tell(&self, state: &mut State, topic: &Topic, diff: Option<Diff>) {
+        if let (Some(room), Some(diff)) = (state.rooms.get_mut(topic), diff) {
+            if let Some(late) = state.late.get_mut(topic) {
+                late.merge(diff);
+            } else if room.told.is_some_and(|told| told.elapsed() < GATHER) {
+                state.late.insert(topic.clone(), diff);
+                self.has_late.notify_one();
+            } else {
+                room.tell(&diff);
+            }
+        }
+        state.tidy(topic);
+    }
+
+    /// Tells what was put off, until the process is to stop.
+    pub async fn tell_late(&self, stop: Shutdown) {
+        let tell = async {
+            loop {
+                self.has_late.notified().await;
+                sleep(GATHER).await;
+                let mut state = self.lock();
+                for (topic, diff) in std::mem::take(&mut state.late) {
+                    if let Some(room) = state.rooms.get_mut(&topic) {
+                        room.tell(&diff);
+                    }
+                }
+            }
+        };
+        stop.token().run_until_cancelled(tell).await;
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -264,14 +307,6 @@ impl State {
             here.map(|(channel, entry)| ((topic.clone(), channel), entry.clone()))
         });
         places.collect()
-    }
-
-    /// Tells a topic's channels what changed.
-    fn tell(&mut self, topic: &Topic, diff: Option<Diff>) {
-        if let (Some(room), Some(diff)) = (self.rooms.get(topic), diff) {
-            room.tell(&diff);
-        }
-        self.tidy(topic);
     }
 
     /// A topic that is nobody's is none.
@@ -309,7 +344,7 @@ impl Membership {
         let room = state.rooms.get_mut(&self.topic);
         if let Some((entry, diff)) = room.and_then(|room| room.presence.track(self.id, key, payload)) {
             self.hub.note(&mut state, &self.topic, self.id, Some(entry));
-            state.tell(&self.topic, Some(diff));
+            self.hub.tell(&mut state, &self.topic, Some(diff));
         }
     }
 
@@ -323,21 +358,66 @@ impl Membership {
         if let Some(room) = self.hub.lock().rooms.get(&self.topic)
             && let Some((listener, _)) = room.members.get(&self.id)
         {
-            listener.push("presence_state", &room.presence.state().to_string());
+            listener.push("presence_state", &room.presence.state());
         }
     }
 }
 
 impl Room {
-    fn tell(&self, diff: &Diff) {
-        let payload = diff.to_json().to_string();
+    fn tell(&mut self, diff: &Diff) {
+        self.told = Some(Instant::now());
+        let payload = diff.to_json();
+        let mut frames: HashMap<Version, Message> = HashMap::new();
         for (listener, rights) in self.members.values() {
             if rights.presence {
-                let frame = listener
-                    .version
-                    .text(None, None, &listener.topic, "presence_diff", &payload);
-                listener.send(frame);
+                let Listener { version, topic, .. } = &**listener;
+                let frame = frames
+                    .entry(*version)
+                    .or_insert_with(|| version.text(None, None, topic, "presence_diff", &payload));
+                listener.send(frame.clone());
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::gateway::realtime::{listener::Failures, outbox::Outbox};
+
+    #[tokio::test]
+    async fn many_who_come_at_once_are_told_together() {
+        let (hub, shutdown) = (Arc::new(Hub::default()), Shutdown::default());
+        let topic = Topic {
+            name: "a".into(),
+            private: false,
+        };
+        let (outbox, mut waiting) = Outbox::new();
+        let join = |rights| {
+            let (outbox, failures) = (outbox.clone(), Failures::default());
+            let listener = Listener::new("realtime:a".into(), None, Version::V2, false, outbox, failures);
+            hub.join(topic.clone(), &listener, rights)
+        };
+        let _watching = join(Rights::ALL);
+        let others: Vec<Membership> = (0..1_500).map(|_| join(Rights::default())).collect();
+        for (number, other) in others.iter().enumerate() {
+            other.track(&number.to_string(), Map::new());
+        }
+        let told = tokio::spawn({
+            let (hub, shutdown) = (Arc::clone(&hub), shutdown.clone());
+            async move { hub.tell_late(shutdown).await }
+        });
+        let mut come = 0;
+        while come < others.len() {
+            let (frame, _) = timeout(Duration::from_secs(10), waiting.next()).await.unwrap();
+            let Message::Text(text) = frame else { panic!("no text") };
+            come += text.matches("\"metas\"").count();
+        }
+        assert_eq!(come, others.len());
+        assert!(!outbox.is_given_up(), "too far behind, for one frame each");
+        shutdown.start();
+        told.await.unwrap();
     }
 }

@@ -97,6 +97,8 @@ pub async fn router(context: Context, settings: Settings, answers: Arc<Answers>)
         format!("{}/{}", host.trim(), context.public_url)
     });
     let hub = Arc::new(Hub::default());
+    let (late, stop) = (Arc::clone(&hub), context.shutdown.clone());
+    context.shutdown.spawn(async move { late.tell_late(stop).await });
     let health = context.health.part("realtime");
     let changes = Changes::start(
         &context.database,

@@ -3,14 +3,14 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::{
-        LazyLock,
+        Arc, LazyLock,
         atomic::{AtomicU64, Ordering},
     },
 };
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use super::cluster::Node;
+use super::{cluster::Node, protocol::push_string};
 
 /// Numbers statements of presence of this process.
 static LAST: AtomicU64 = AtomicU64::new(0);
@@ -48,8 +48,9 @@ pub struct Presence {
 struct Meta {
     owner: Owner,
     entry: Entry,
-    /// `phx_ref` of the statement before.
-    previous: Option<String>,
+    /// What clients are shown, as JSON: the payload with the references that Phoenix adds. Written once, as everybody is
+    /// shown it.
+    shown: Arc<str>,
 }
 
 /// What changed, by key.
@@ -59,7 +60,7 @@ pub struct Diff {
     leaves: Metas,
 }
 
-type Metas = BTreeMap<String, Vec<Map<String, Value>>>;
+type Metas = BTreeMap<String, Vec<Arc<str>>>;
 
 impl Presence {
     /// A channel of this gateway says what it is. Gives the statement with what changed; `None` if it said so before.
@@ -88,13 +89,13 @@ impl Presence {
         let key = entry.key.clone();
         let meta = Meta {
             owner,
+            shown: entry.shown(left.as_ref().map(|left| left.entry.reference.as_str())),
             entry,
-            previous: left.as_ref().map(|left| left.entry.reference.clone()),
         };
         let mut diff = Diff::default();
-        diff.joins.insert(key.clone(), vec![meta.shown()]);
+        diff.joins.insert(key.clone(), vec![Arc::clone(&meta.shown)]);
         if let Some(left) = left {
-            diff.leaves.insert(left.entry.key.clone(), vec![left.shown()]);
+            diff.leaves.insert(left.entry.key, vec![left.shown]);
         }
         self.keys.insert(owner, key.clone());
         self.present.entry(key).or_default().push(meta);
@@ -105,7 +106,7 @@ impl Presence {
     pub fn untrack(&mut self, owner: Owner) -> Option<Diff> {
         let left = self.remove(owner)?;
         let mut diff = Diff::default();
-        diff.leaves.insert(left.entry.key.clone(), vec![left.shown()]);
+        diff.leaves.insert(left.entry.key, vec![left.shown]);
         Some(diff)
     }
 
@@ -147,28 +148,54 @@ impl Presence {
         self.present.is_empty()
     }
 
-    /// Everybody present.
-    pub fn state(&self) -> Value {
-        let of = |metas: &Vec<Meta>| json!({ "metas": metas.iter().map(Meta::shown).collect::<Vec<_>>() });
-        let state: Map<String, Value> = self
-            .present
-            .iter()
-            .map(|(key, metas)| (key.clone(), of(metas)))
-            .collect();
-        state.into()
+    /// Everybody present, as JSON.
+    pub fn state(&self) -> String {
+        let mut out = String::new();
+        let present = self.present.iter();
+        write(
+            &mut out,
+            present.map(|(key, metas)| (key.as_str(), metas.iter().map(|meta| &*meta.shown))),
+        );
+        out
+    }
+
+    /// The keys of those who are present.
+    #[cfg(test)]
+    pub fn keys(&self) -> Vec<String> {
+        self.present.keys().cloned().collect()
     }
 }
 
-impl Meta {
-    /// What the client sent, with the references that Phoenix adds.
-    fn shown(&self) -> Map<String, Value> {
-        let mut shown = self.entry.payload.clone();
-        shown.insert("phx_ref".into(), self.entry.reference.clone().into());
-        if let Some(previous) = &self.previous {
-            shown.insert("phx_ref_prev".into(), previous.clone().into());
+impl Entry {
+    /// What the client sent, with the references that Phoenix adds, as JSON.
+    fn shown(&self, previous: Option<&str>) -> Arc<str> {
+        let mut shown = self.payload.clone();
+        shown.insert("phx_ref".into(), self.reference.clone().into());
+        if let Some(previous) = previous {
+            shown.insert("phx_ref_prev".into(), previous.into());
         }
-        shown
+        Value::Object(shown).to_string().into()
     }
+}
+
+/// Writes `{KEY: {"metas": [..]}, ..}`.
+fn write<'a>(out: &mut String, all: impl Iterator<Item = (&'a str, impl Iterator<Item = &'a str>)>) {
+    out.push('{');
+    for (number, (key, metas)) in all.enumerate() {
+        if number > 0 {
+            out.push(',');
+        }
+        push_string(out, Some(key));
+        out.push_str(":{\"metas\":[");
+        for (number, meta) in metas.enumerate() {
+            if number > 0 {
+                out.push(',');
+            }
+            out.push_str(meta);
+        }
+        out.push_str("]}");
+    }
+    out.push('}');
 }
 
 impl Diff {
@@ -182,18 +209,31 @@ impl Diff {
     }
 
     /// The payload of `presence_diff`.
-    pub fn to_json(&self) -> Value {
-        let side = |metas: &Metas| {
-            let of = |(key, metas): (&String, &Vec<_>)| (key.clone(), json!({ "metas": metas }));
-            Value::Object(metas.iter().map(of).collect())
-        };
-        json!({ "joins": side(&self.joins), "leaves": side(&self.leaves) })
+    pub fn to_json(&self) -> String {
+        let mut out = String::new();
+        for (head, metas) in [("{\"joins\":", &self.joins), (",\"leaves\":", &self.leaves)] {
+            out.push_str(head);
+            write(
+                &mut out,
+                metas
+                    .iter()
+                    .map(|(key, metas)| (key.as_str(), metas.iter().map(|meta| &**meta))),
+            );
+        }
+        out.push('}');
+        out
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    fn read(json: &str) -> Value {
+        serde_json::from_str(json).unwrap()
+    }
 
     fn payload(text: &str) -> Map<String, Value> {
         serde_json::from_str(text).unwrap()
@@ -204,7 +244,7 @@ mod tests {
         let mut presence = Presence::default();
         let mut track = |channel, text| {
             let (_, diff) = presence.track(channel, "a", payload(text))?;
-            Some((diff.to_json(), presence.state()))
+            Some((read(&diff.to_json()), read(&presence.state())))
         };
         let (first, _) = track(1, r#"{"n":1}"#).unwrap();
         assert_eq!(first["joins"]["a"]["metas"][0]["n"], 1);
@@ -218,10 +258,13 @@ mod tests {
             changed["joins"]["a"]["metas"][0]["phx_ref_prev"],
             first["joins"]["a"]["metas"][0]["phx_ref"]
         );
-        assert_eq!(presence.untrack(Owner::Here(1)).unwrap().to_json()["joins"], json!({}));
+        assert_eq!(
+            read(&presence.untrack(Owner::Here(1)).unwrap().to_json())["joins"],
+            json!({})
+        );
         assert!(presence.untrack(Owner::Here(1)).is_none());
         presence.untrack(Owner::Here(2));
-        assert_eq!(presence.state(), json!({}));
+        assert_eq!(presence.state(), "{}");
     }
 
     #[test]
@@ -235,7 +278,7 @@ mod tests {
         there.track(1, "a", payload(r#"{"n":9}"#));
         assert_eq!((there.at(node), there.here().count()), ([1].into(), 1));
         let (second, _) = here.track(1, "a", payload(r#"{"n":2}"#)).unwrap();
-        let diff = there.put(Owner::At(node, 1), second.clone()).unwrap().to_json();
+        let diff = read(&there.put(Owner::At(node, 1), second.clone()).unwrap().to_json());
         assert_eq!(diff["leaves"]["a"]["metas"][0]["phx_ref"], first.reference.as_str());
         let joined = &diff["joins"]["a"]["metas"][0];
         assert_eq!(
@@ -244,7 +287,10 @@ mod tests {
         );
         let mut gone = there.untrack(Owner::At(node, 1)).unwrap();
         gone.merge(there.untrack(Owner::Here(1)).unwrap());
-        assert_eq!(gone.to_json()["leaves"]["a"]["metas"].as_array().map(Vec::len), Some(2));
+        assert_eq!(
+            read(&gone.to_json())["leaves"]["a"]["metas"].as_array().map(Vec::len),
+            Some(2)
+        );
         assert!(there.is_empty());
     }
 }
