@@ -11,6 +11,7 @@ mod directions;
 mod embedded;
 mod metrics;
 mod migrations;
+mod realtime;
 mod session;
 mod stand_in;
 mod support;

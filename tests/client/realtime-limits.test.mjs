@@ -4,7 +4,7 @@ import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { after, before, describe, test } from 'node:test'
 
-import { start, until } from './support.mjs'
+import { start, token, until } from './support.mjs'
 import { wire } from './wire.mjs'
 
 describe('by default', () => {
@@ -54,6 +54,21 @@ describe('by default', () => {
     await mine.next((frame) => frame.event === 'phx_close')
     assert.ok(sent > 5000, 'a burst of ten seconds is allowed')
     assert.equal((await mine.ask('phoenix', 'heartbeat'))[0], 'ok')
+    mine.end()
+  })
+
+  test('a channel that changes its token without end is closed', async () => {
+    const mine = await wire(stack)
+    const joined = mine.send('realtime:tokens', 'phx_join', { config: {} })
+    await mine.reply(joined)
+    const said = () => mine.frames.some((frame) => frame.event === 'system')
+    for (let number = 0; !said(); number++) {
+      assert.ok(number < 5000, 'nobody stops it')
+      mine.send('realtime:tokens', 'access_token', { access_token: token(stack, { role: 'anon', number }) }, joined)
+      if (number % 100 === 0) await mine.ask('phoenix', 'heartbeat')
+    }
+    assert.deepEqual(await mine.system('system'), ['error', 'Too many joins per second'])
+    await mine.next((frame) => frame.event === 'phx_close')
     mine.end()
   })
 

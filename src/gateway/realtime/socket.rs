@@ -331,6 +331,10 @@ impl Socket {
                 self.reply(join_ref.as_deref(), frame, response);
             }
             "access_token" => {
+                // It costs what a join does.
+                if !self.joins.take() {
+                    return Err(ChannelError::TooManyJoins);
+                }
                 if let Some(text) = frame.payload.json().get("access_token").and_then(Value::as_str) {
                     channel.refresh(&self.service, text).await?;
                 }
