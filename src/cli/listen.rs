@@ -1,14 +1,16 @@
 //! The ports of `serve`: taken early, so that a clash is told before anything starts, and by whom they are taken.
 
 use std::{
+    convert::Infallible,
     fs, io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::Path,
 };
 
-use axum::Router;
+use axum::{ServiceExt, extract::Request, response::Response};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpSocket};
+use tower::Service;
 
 use super::misuse::Misuse;
 use crate::shutdown::Shutdown;
@@ -53,9 +55,12 @@ fn allow_descriptors() {
 }
 
 /// Answers one listener's requests until asked to stop, then lets those under way finish.
-pub async fn answer(listener: TcpListener, router: Router, shutdown: Shutdown) {
+pub async fn answer<S>(listener: TcpListener, service: S, shutdown: Shutdown)
+where
+    S: Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static,
+{
     let stop = shutdown.clone();
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    let service = service.into_make_service_with_connect_info::<SocketAddr>();
     let serving = axum::serve(listener, service).with_graceful_shutdown(async move { stop.started().await });
     if let Err(error) = serving.await {
         tracing::error!(error = %error, "a listener failed");

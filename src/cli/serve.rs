@@ -333,13 +333,13 @@ impl Api {
                 health.clone(),
             ));
         }
-        let router = gateway::router(context, services).await?;
+        let api = gateway::start(context, services).await?;
         // Before the first answer: whoever waits for `/health` may then ask for the keys.
         if let Some(data) = data {
             running.save(data)?;
         }
         for listener in self.listeners {
-            shutdown.spawn(listen::answer(listener, router.clone(), shutdown.clone()));
+            shutdown.spawn(listen::answer(listener, api.clone(), shutdown.clone()));
         }
         announce(&shown, &health, shutdown).await;
         shutdown.started().await;

@@ -229,9 +229,10 @@ impl StandIn {
             shutdown: shutdown.clone(),
             health: health.clone(),
         };
-        let rest::Alone { router, metrics } = rest::alone(place, self.settings)?;
+        let service = rest::Alone::start(place, self.settings)?;
+        let metrics = service.metrics();
         for listener in listeners {
-            shutdown.spawn(listen::answer(listener, router.clone(), shutdown.clone()));
+            shutdown.spawn(listen::answer(listener, service.clone(), shutdown.clone()));
         }
         for listener in admin {
             let admin = checks(health.clone()).route("/metrics", get(metrics.clone()));

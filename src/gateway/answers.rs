@@ -12,9 +12,8 @@ use std::{
 
 use axum::{
     body::Body,
-    extract::{Request, State},
+    extract::Request,
     http::{Method, header},
-    middleware::Next,
     response::Response,
 };
 use http_body_util::BodyExt;
@@ -139,7 +138,11 @@ impl Drop for Unanswered {
 }
 
 /// Notes a write, and its answer. For a service that takes `Authorization` as the gateway passes it on.
-pub async fn note(State(answers): State<Arc<Answers>>, request: Request, next: Next) -> Response {
+pub async fn note<A: Future<Output = Response>>(
+    answers: &Answers,
+    request: Request,
+    answer: impl FnOnce(Request) -> A,
+) -> Response {
     let reads = [Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method());
     let authorization = request.headers().get(header::AUTHORIZATION);
     let token = authorization.and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
@@ -147,9 +150,9 @@ pub async fn note(State(answers): State<Arc<Answers>>, request: Request, next: N
         .filter(|_| !reads)
         .and_then(|token| answers.listening(Sha256::digest(token).into()));
     let Some(unanswered) = writer.map(|writer| writer.begin()) else {
-        return next.run(request).await;
+        return answer(request).await;
     };
-    let answer = next.run(request).await;
+    let answer = answer(request).await;
     // It lives as long as the body: until the answer is written or given up.
     answer.map(|body| Body::new(body.map_err(move |error| unanswered.pass(error))))
 }

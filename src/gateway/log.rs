@@ -6,7 +6,6 @@ use axum::{
     Json,
     extract::Request,
     http::StatusCode,
-    middleware::Next,
     response::{IntoResponse, Response},
 };
 use futures_util::FutureExt;
@@ -15,19 +14,25 @@ use serde_json::json;
 /// How much of a path is logged: a service, its version and what was addressed in it, no ids and no names of files.
 const SEGMENTS: usize = 3;
 
-/// Logs the request: at `debug`, and at `warn` when the fault is ours.
-pub async fn request(request: Request, next: Next) -> Response {
-    let method = request.method().clone();
-    let path = start_of(request.uri().path());
+/// What is about the gateway itself.
+const OWN: [&str; 2] = ["/health", "/metrics"];
+
+/// Has the request answered and logs it: at `debug`, and at `warn` when the fault is ours. Questions after the
+/// gateway's own state are not logged, for monitoring asks them all the time.
+pub async fn request<A: Future<Output = Response>>(request: Request, answer: impl FnOnce(Request) -> A) -> Response {
+    let (method, uri) = (request.method().clone(), request.uri().clone());
     let begin = Instant::now();
-    let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
+    let answer = AssertUnwindSafe(answer(request)).catch_unwind();
     let response = answer.await.unwrap_or_else(panicked);
+    if OWN.contains(&uri.path()) {
+        return response;
+    }
     let status = response.status().as_u16();
     let duration_ms = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
     if response.status().is_server_error() {
-        tracing::warn!(%method, path, status, duration_ms, "request failed");
+        tracing::warn!(%method, path = start_of(uri.path()), status, duration_ms, "request failed");
     } else {
-        tracing::debug!(%method, path, status, duration_ms, "request");
+        tracing::debug!(%method, path = start_of(uri.path()), status, duration_ms, "request");
     }
     response
 }

@@ -12,19 +12,22 @@
 //! The services do not name each other. What they share sits beside them: [`keys`] (API keys, tokens), [`caller`]
 //! (claims → role) and [`answers`] (who waits for one).
 
-use std::sync::Arc;
+use std::{
+    convert::Infallible,
+    sync::Arc,
+    task::{self, Poll},
+};
 
 use axum::{
     Json, Router,
     extract::{Request, State},
-    http::{HeaderName, Method, StatusCode, header},
-    middleware::{self, Next},
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
 };
+use futures_util::future::BoxFuture;
 use serde_json::{Map, Value, json};
 use tower::ServiceExt;
-use tower_http::cors::{AllowHeaders, Any, CorsLayer};
 
 use crate::{db::Database, health::Health, shutdown::Shutdown};
 use keys::Keys;
@@ -32,6 +35,7 @@ use keys::Keys;
 mod answers;
 pub mod auth;
 pub mod caller;
+mod cors;
 pub mod keys;
 mod log;
 mod metrics;
@@ -68,61 +72,92 @@ pub struct Services {
     pub storage: Option<storage::Settings>,
 }
 
-/// The whole API. Starts what the services need in the background; it ends with the context's shutdown.
+/// The whole API, as a service to be served. Cloning shares it.
+#[derive(Clone, Debug)]
+pub struct Api(Arc<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    keys: Arc<Keys>,
+    /// By itself: a router would cost each of its requests a fifth of its time.
+    rest: Option<rest::Service>,
+    answers: Arc<answers::Answers>,
+    others: Router,
+}
+
+/// Where the REST service is.
+const REST: &str = "/rest/v1";
+
+/// Starts the whole API, and in the background what its services need; that ends with the context's shutdown.
 ///
 /// # Errors
 /// When a service cannot start at all. One that waits for the database starts, and says so in `/health`.
-pub async fn router(context: Context, services: Services) -> anyhow::Result<Router> {
-    let mut api = Router::new();
+pub async fn start(context: Context, services: Services) -> anyhow::Result<Api> {
+    let mut others = Router::new();
     let answers = Arc::<answers::Answers>::default();
     if let Some(settings) = services.auth {
-        api = api.nest("/auth/v1", auth::router(context.clone(), settings).await?);
+        others = others.nest("/auth/v1", auth::router(context.clone(), settings).await?);
     }
-    if let Some(settings) = services.rest {
-        // As a service, because `/rest/v1/` is a resource of its own.
-        let service = rest::router(context.clone().into(), settings)?;
-        let note = middleware::from_fn_with_state(Arc::clone(&answers), answers::note);
-        api = api.nest_service("/rest/v1", service.layer(note));
-    }
+    let rest = services
+        .rest
+        .map(|settings| rest::Service::start(context.clone().into(), settings));
     if let Some(settings) = services.storage {
-        api = api.nest("/storage/v1", storage::router(context.clone(), settings).await?);
+        others = others.nest("/storage/v1", storage::router(context.clone(), settings).await?);
     }
     if let Some(settings) = services.realtime {
-        api = api.nest(
-            "/realtime/v1",
-            realtime::router(context.clone(), settings, answers).await?,
-        );
+        let service = realtime::router(context.clone(), settings, Arc::clone(&answers)).await?;
+        others = others.nest("/realtime/v1", service);
     }
-    let api = api
-        // One layer for all that every request meets: each copies the ones below it for every request.
-        .layer(middleware::from_fn_with_state(Arc::clone(&context.keys), enter))
+    let others = others
         .route("/health", get(health).with_state(context.health))
-        .merge(metrics::router(&context.database, context.keys))
+        .merge(metrics::router(&context.database, Arc::clone(&context.keys)))
         .fallback(no_route);
-    let plain = api.clone();
-    Ok(api
-        .layer(cors())
-        .layer(middleware::from_fn_with_state(plain, pass_options)))
+    Ok(Api(Arc::new(Parts {
+        keys: context.keys,
+        rest: rest.transpose()?,
+        answers,
+        others,
+    })))
 }
 
-/// `CorsLayer` takes every OPTIONS for a preflight; one that is none goes to the service, which may tell what can be
-/// done there.
-async fn pass_options(State(plain): State<Router>, request: Request, next: Next) -> Response {
-    let headers = request.headers();
-    let preflight = headers.contains_key(header::ORIGIN) && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
-    if request.method() == Method::OPTIONS && !preflight {
-        return plain.oneshot(request).await.into_response();
+impl tower::Service<Request> for Api {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut task::Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
     }
-    next.run(request).await
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let parts = Arc::clone(&self.0);
+        Box::pin(async move { Ok(parts.answer(request).await) })
+    }
 }
 
-/// Turns the request's API key into the token it stands for, as Supabase's gateway does: behind it services
-/// look at `Authorization` alone.
-async fn enter(State(keys): State<Arc<Keys>>, mut request: Request, next: Next) -> Response {
-    if let Some(authorization) = keys.authorization(request.headers()) {
-        request.headers_mut().insert(header::AUTHORIZATION, authorization);
+impl Parts {
+    async fn answer(&self, mut request: Request) -> Response {
+        if let Some(answer) = cors::preflight(&request) {
+            return answer;
+        }
+        // The request's API key becomes the token it stands for, as in Supabase's gateway: behind it services look at
+        // `Authorization` alone.
+        if let Some(authorization) = self.keys.authorization(request.headers()) {
+            request.headers_mut().insert(header::AUTHORIZATION, authorization);
+        }
+        let mut response = log::request(request, |request| self.dispatch(request)).await;
+        cors::share(response.headers_mut());
+        response
     }
-    log::request(request, next).await
+
+    async fn dispatch(&self, request: Request) -> Response {
+        if let Some(rest) = &self.rest
+            && rest::is_below(request.uri().path(), REST)
+        {
+            return answers::note(&self.answers, request, |request| rest.answer(request, REST)).await;
+        }
+        self.others.clone().oneshot(request).await.into_response()
+    }
 }
 
 async fn health(State(health): State<Health>) -> Response {
@@ -151,36 +186,4 @@ async fn no_route() -> Response {
         Json(json!({ "message": "no Route matched with those values" })),
     )
         .into_response()
-}
-
-/// Any origin may call: rights come from tokens, never from where a page was served. Requested headers are
-/// echoed because supabase-js adds new ones with its releases.
-fn cors() -> CorsLayer {
-    let exposed = [
-        "content-range",
-        "content-location",
-        "content-profile",
-        "location",
-        "link",
-        "preference-applied",
-        "proxy-status",
-        "range-unit",
-        "x-total-count",
-        "x-supabase-api-version",
-        "x-sb-error-code",
-    ];
-    CorsLayer::new()
-        .allow_origin(Any)
-        .allow_methods([
-            Method::GET,
-            Method::HEAD,
-            Method::POST,
-            Method::PUT,
-            Method::PATCH,
-            Method::DELETE,
-            Method::OPTIONS,
-        ])
-        .allow_headers(AllowHeaders::mirror_request())
-        .expose_headers(exposed.map(HeaderName::from_static))
-        .max_age(std::time::Duration::from_secs(86_400))
 }

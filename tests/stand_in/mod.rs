@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
+use axum::ServiceExt;
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Executor};
@@ -87,9 +88,8 @@ impl Shop {
             shutdown: shutdown.clone(),
             health: health.clone(),
         };
-        let service = rest::alone(place, settings)
+        let service = rest::Alone::start(place, settings)
             .unwrap()
-            .router
             .into_make_service_with_connect_info::<SocketAddr>();
         let stop = shutdown.token().clone();
         shutdown.spawn(async move {

@@ -174,7 +174,7 @@ async fn a_bad_token_is_refused_before_anything_else_is_looked_at() {
         shutdown: Shutdown::default(),
         health: Health::default(),
     };
-    let service = rest::alone(place.clone(), settings.clone()).unwrap().router;
+    let service = rest::Alone::start(place.clone(), settings.clone()).unwrap();
     let ask = async |token: Option<&str>| {
         let mut request = axum::http::Request::get("/goods");
         if let Some(token) = token {
@@ -190,7 +190,7 @@ async fn a_bad_token_is_refused_before_anything_else_is_looked_at() {
     assert_eq!(ask(None).await, StatusCode::SERVICE_UNAVAILABLE);
     settings.set("jwt_secret", "{").unwrap();
     assert!(
-        rest::alone(place, settings).is_err(),
+        rest::Alone::start(place, settings).is_err(),
         "a secret that is none is told of at once"
     );
 }

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
+use axum::ServiceExt;
 use switchboard::{
     gateway::{self, Context, Services, keys::Keys},
     health::Health,
@@ -58,9 +59,9 @@ impl App {
             shutdown: app.shutdown.clone(),
             health: app.health.clone(),
         };
-        let router = gateway::router(context, services).await.unwrap();
+        let api = gateway::start(context, services).await.unwrap();
         let stop = app.shutdown.token().clone();
-        let service = router.into_make_service_with_connect_info::<SocketAddr>();
+        let service = api.into_make_service_with_connect_info::<SocketAddr>();
         app.shutdown.spawn(async move {
             axum::serve(listener, service)
                 .with_graceful_shutdown(stop.cancelled_owned())

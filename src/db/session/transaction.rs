@@ -1,6 +1,6 @@
 //! A session and the transactions it runs.
 
-use std::{fmt, io, pin::Pin, sync::Arc, task};
+use std::{fmt, io, ops::Range, pin::Pin, sync::Arc, task};
 
 use bytes::{Bytes, BytesMut};
 use fallible_iterator::FallibleIterator;
@@ -30,6 +30,7 @@ pub struct Step<'a> {
     sql: &'a str,
     params: &'a [Option<&'a [u8]>],
     binary: bool,
+    unread: bool,
 }
 
 impl<'a> Step<'a> {
@@ -40,6 +41,7 @@ impl<'a> Step<'a> {
             sql,
             params,
             binary: false,
+            unread: false,
         }
     }
 
@@ -54,22 +56,35 @@ impl<'a> Step<'a> {
     pub fn in_binary(self) -> Self {
         Self { binary: true, ..self }
     }
+
+    /// The same statement, of whose rows none is given.
+    #[must_use]
+    pub fn unread(self) -> Self {
+        Self { unread: true, ..self }
+    }
 }
 
 /// A row of columns, texts unless asked for otherwise.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Row(Vec<Option<Bytes>>);
+pub struct Row {
+    buffer: Bytes,
+    columns: Vec<Option<Range<usize>>>,
+}
 
 impl Row {
     /// A column's bytes, uncopied; `None` for null and for a column that is not there.
-    pub fn bytes(&self, column: usize) -> Option<&Bytes> {
-        self.0.get(column)?.as_ref()
+    pub fn bytes(&self, column: usize) -> Option<Bytes> {
+        self.range(column).map(|range| self.buffer.slice(range))
     }
 
     /// A column's text; `None` for null and for a column that is not there.
     pub fn text(&self, column: usize) -> Option<&str> {
         // The session's encoding is UTF-8, so this never fails for texts.
-        std::str::from_utf8(self.bytes(column)?).ok()
+        std::str::from_utf8(&self.buffer[self.range(column)?]).ok()
+    }
+
+    fn range(&self, column: usize) -> Option<Range<usize>> {
+        self.columns.get(column)?.clone()
     }
 }
 
@@ -251,14 +266,15 @@ impl Session {
                         self.statements.insert(step.role, step.sql, name);
                     }
                 }
+                Message::DataRow(_) if steps.get(done).is_some_and(|step| step.unread) => {}
                 Message::DataRow(row) => {
                     let buffer = match row.buffer().len() {
                         0..=MAX_COPIED_ROW => Bytes::copy_from_slice(row.buffer()),
                         _ => row.buffer_bytes().clone(),
                     };
-                    let columns = row.ranges().map(|range| Ok(range.map(|range| buffer.slice(range))));
+                    let columns = row.ranges().collect()?;
                     if let Some(rows) = rows.get_mut(done) {
-                        rows.push(Row(columns.collect()?));
+                        rows.push(Row { buffer, columns });
                     }
                 }
                 Message::CommandComplete(_) | Message::EmptyQueryResponse => done += 1,

@@ -1,11 +1,8 @@
 //! Which pages may call, where no gateway in front of the service says so.
 
-use std::sync::Arc;
-
 use axum::{
-    extract::{Request, State},
+    extract::Request,
     http::{HeaderMap, HeaderValue, Method, header},
-    middleware::Next,
     response::{IntoResponse, Response},
 };
 
@@ -19,14 +16,18 @@ const EXPOSED: HeaderValue = HeaderValue::from_static(
 const A_DAY: HeaderValue = HeaderValue::from_static("86400");
 
 /// Answers preflights, and tells browsers who may read the other answers.
-pub async fn answer(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+pub async fn answer<A: Future<Output = Response>>(
+    app: &App,
+    request: Request,
+    answer: impl FnOnce(Request) -> A,
+) -> Response {
     let Some(origin) = request.headers().get(header::ORIGIN).cloned() else {
-        return next.run(request).await;
+        return answer(request).await;
     };
     let snapshot = app.current.get();
     let allowed = snapshot.settings.server_cors_allowed_origins.as_deref();
     let Some(allowed) = allow(&origin, allowed) else {
-        return next.run(request).await;
+        return answer(request).await;
     };
     let wanted = request.headers().get(header::ACCESS_CONTROL_REQUEST_HEADERS).cloned();
     let preflight = request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
@@ -38,7 +39,7 @@ pub async fn answer(State(app): State<Arc<App>>, request: Request, next: Next) -
         headers.insert(header::ACCESS_CONTROL_MAX_AGE, A_DAY);
         response
     } else {
-        let mut response = next.run(request).await;
+        let mut response = answer(request).await;
         response
             .headers_mut()
             .insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);

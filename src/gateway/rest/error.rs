@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::db::session::{Failure, Refusal};
 
 /// A refused request.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Error {
     /// The answer's status.
     pub status: StatusCode,
@@ -25,7 +25,7 @@ pub struct Error {
     body: Shape,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Shape {
     code: Cow<'static, str>,
     message: String,

@@ -1,5 +1,7 @@
 //! Whose token it is, and so as which role the database is asked.
 
+use std::sync::Arc;
+
 use axum::http::{HeaderMap, StatusCode, header};
 use serde_json::{Map, Value, json};
 
@@ -21,13 +23,29 @@ const LEEWAY: i64 = 30;
 pub struct Identity {
     /// The database role.
     pub role: String,
-    /// What `request.jwt.claims` is set to.
-    pub claims: String,
+    claims: Shown,
     /// Whether the role is that of callers without a token, which decides between 401 and 403.
     pub anonymous: bool,
 }
 
+/// Where the claims that SQL sees are.
+#[derive(Clone, Debug)]
+enum Shown {
+    /// In the token, as they were signed.
+    Signed(Arc<Claims>),
+    /// Here, with the role that is in force.
+    Own(String),
+}
+
 impl Identity {
+    /// What `request.jwt.claims` is set to.
+    pub fn claims(&self) -> &str {
+        match &self.claims {
+            Shown::Signed(claims) => claims.raw(),
+            Shown::Own(claims) => claims,
+        }
+    }
+
     /// Reads and checks the request's token.
     ///
     /// # Errors
@@ -56,14 +74,14 @@ impl Identity {
             let error = Error::new(StatusCode::UNAUTHORIZED, "PGRST302", "Anonymous access is disabled");
             return Err(error.header(header::WWW_AUTHENTICATE, "Bearer").into());
         };
-        let shown = match &claims {
-            Some(claims) if claims.role() == Some(&role) => claims.raw().to_owned(),
+        let shown = match claims {
+            Some(claims) if claims.role() == Some(&role) => Shown::Signed(claims),
             Some(claims) => {
                 let mut fields: Map<String, Value> = serde_json::from_str(claims.raw()).unwrap_or_default();
                 fields.insert("role".to_owned(), Value::String(role.clone()));
-                Value::Object(fields).to_string()
+                Shown::Own(Value::Object(fields).to_string())
             }
-            None => json!({ "role": role }).to_string(),
+            None => Shown::Own(json!({ "role": role }).to_string()),
         };
         Ok(Self {
             anonymous: settings.db_anon_role.as_deref() == Some(&role),

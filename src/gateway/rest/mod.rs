@@ -20,9 +20,14 @@
 //! - [`metrics`]: what monitoring reads
 //! - [`error`](mod@error): refusals
 
-use std::sync::Arc;
+use std::{
+    convert::Infallible,
+    sync::Arc,
+    task::{self, Poll},
+};
 
-use axum::{Router, extract::DefaultBodyLimit, middleware};
+use axum::{extract::Request, response::Response};
+use futures_util::future::BoxFuture;
 
 pub use self::metrics::Metrics;
 pub use self::settings::{OpenApiMode, Settings, TxEnd, Verbosity};
@@ -52,6 +57,9 @@ pub mod settings;
 mod sql;
 mod transaction;
 
+/// Where a Supabase project has the service.
+const SUPABASE: &str = "/rest/v1";
+
 /// What the service works with, on a Supabase project or any other database.
 #[derive(Clone, Debug)]
 pub struct Place {
@@ -79,75 +87,103 @@ impl From<Context> for Place {
     }
 }
 
-/// The service's routes, without a prefix, for a gateway that says which pages may call.
-///
-/// # Errors
-/// When the sessions' settings or the tokens' secret cannot be used. A database that is away is waited for, and `/health` says so.
-pub fn router(place: Place, settings: Settings) -> anyhow::Result<Router> {
-    Ok(routes(app(place, settings)?.0))
+/// The service. Cloning shares it.
+#[derive(Clone, Debug)]
+pub struct Service(Arc<App>);
+
+impl Service {
+    /// Starts the service, for a gateway that says which pages may call.
+    ///
+    /// # Errors
+    /// When the sessions' settings or the tokens' secret cannot be used. A database that is away is waited for, and
+    /// `/health` says so.
+    pub fn start(place: Place, settings: Settings) -> anyhow::Result<Self> {
+        let database = if settings.db_prepared_statements {
+            place.database
+        } else {
+            place.database.unprepared()
+        };
+        let pool =
+            Pool::new(&database, Login::Authenticator, settings.db_pool)?.waiting(settings.db_pool_acquisition_timeout);
+        let current = Current::new(&settings, place.verifier.as_ref())?;
+        let max_body = settings.max_body;
+        let loads = Loads::default();
+        let watch = Watch {
+            loads: loads.clone(),
+            database,
+            settings,
+            verifier: place.verifier,
+            current: current.clone(),
+            pool: pool.clone(),
+            part: place.health.part("rest"),
+            shutdown: place.shutdown.clone(),
+        };
+        place.shutdown.spawn(watch.run());
+        Ok(Self(Arc::new(App {
+            pool,
+            current,
+            loads,
+            public_url: place.public_url,
+            max_body,
+        })))
+    }
+
+    /// Answers a request whose path begins with `prefix`.
+    pub async fn answer(&self, request: Request, prefix: &str) -> Response {
+        serve::answer(&self.0, request, prefix).await
+    }
 }
 
-/// The service by itself, and what monitoring reads of it.
-#[derive(Debug)]
-pub struct Alone {
-    /// Its routes, at the paths of a PostgREST and of a Supabase project.
-    pub router: Router,
-    /// What it did.
-    pub metrics: Metrics,
+/// Whether a path is a service's, or one below it.
+pub fn is_below(path: &str, prefix: &str) -> bool {
+    path.strip_prefix(prefix)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// The service by itself.
-///
-/// # Errors
-/// As [`router`].
-pub fn alone(place: Place, settings: Settings) -> anyhow::Result<Alone> {
-    let (app, metrics) = app(place, settings)?;
-    let routes = routes(Arc::clone(&app));
-    let router = Router::new()
-        .nest_service("/rest/v1", routes.clone())
-        .fallback_service(routes)
-        .layer(middleware::from_fn_with_state(app, cors::answer));
-    Ok(Alone { router, metrics })
+/// The service by itself: at the paths of a PostgREST, and of a Supabase project.
+#[derive(Clone, Debug)]
+pub struct Alone(Service);
+
+impl Alone {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// As [`Service::start`].
+    pub fn start(place: Place, settings: Settings) -> anyhow::Result<Self> {
+        Ok(Self(Service::start(place, settings)?))
+    }
+
+    /// What monitoring reads of it.
+    pub fn metrics(&self) -> Metrics {
+        let App {
+            pool, current, loads, ..
+        } = &*self.0.0;
+        Metrics {
+            pool: pool.clone(),
+            current: current.clone(),
+            loads: loads.clone(),
+        }
+    }
 }
 
-fn routes(app: Arc<App>) -> Router {
-    Router::new()
-        .fallback(serve::answer)
-        .layer(DefaultBodyLimit::disable())
-        .with_state(app)
-}
+impl tower::Service<Request> for Alone {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response, Infallible>>;
 
-fn app(place: Place, settings: Settings) -> anyhow::Result<(Arc<App>, Metrics)> {
-    let database = if settings.db_prepared_statements {
-        place.database
-    } else {
-        place.database.unprepared()
-    };
-    let pool =
-        Pool::new(&database, Login::Authenticator, settings.db_pool)?.waiting(settings.db_pool_acquisition_timeout);
-    let current = Current::new(&settings, place.verifier.as_ref())?;
-    let max_body = settings.max_body;
-    let metrics = Metrics {
-        pool: pool.clone(),
-        current: current.clone(),
-        loads: Loads::default(),
-    };
-    let watch = Watch {
-        loads: metrics.loads.clone(),
-        database,
-        settings,
-        verifier: place.verifier,
-        current: current.clone(),
-        pool: pool.clone(),
-        part: place.health.part("rest"),
-        shutdown: place.shutdown.clone(),
-    };
-    place.shutdown.spawn(watch.run());
-    let app = App {
-        pool,
-        current,
-        public_url: place.public_url,
-        max_body,
-    };
-    Ok((Arc::new(app), metrics))
+    fn poll_ready(&mut self, _: &mut task::Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let Self(service) = self.clone();
+        Box::pin(async move {
+            let prefix = if is_below(request.uri().path(), SUPABASE) {
+                SUPABASE
+            } else {
+                ""
+            };
+            Ok(cors::answer(&service.0, request, |request| service.answer(request, prefix)).await)
+        })
+    }
 }

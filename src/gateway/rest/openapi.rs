@@ -21,7 +21,7 @@ use super::{
     parse::media::Media,
     reply::LEVEL,
     serve::{Incoming, Work},
-    sql::Sql,
+    sql::{Sql, Values},
 };
 
 use definition::{definition, describe_as, in_query, own_type, typed};
@@ -97,9 +97,12 @@ async fn rights(incoming: &Incoming<'_>) -> Result<String> {
         .value(incoming.schema.clone());
     let outcome = incoming
         .run(Work {
-            statement: sql,
+            statement: &sql,
+            estimate: None,
+            values: Values::default(),
             read_only: true,
-            ..Work::default()
+            routine: None,
+            guards: &[],
         })
         .await?;
     let listed = match incoming.settings.openapi_mode {

@@ -56,17 +56,17 @@ pub struct Reply<'a> {
     /// Whether there is to be no body.
     pub head: bool,
     /// The body's type.
-    pub content_type: String,
+    pub content_type: &'a str,
     /// The rows' own address.
     pub content_location: Option<String>,
     /// The address of a new row: path and the names of its key.
     pub location: Option<(&'a str, &'a [String])>,
     /// What `Preference-Applied` says.
-    pub applied: String,
+    pub applied: &'a str,
     /// The schema, where clients have to be told.
     pub profile: Option<&'a str>,
-    /// Embeds that are meant by their target's name though they have an alias: target and alias.
-    pub by_target: Vec<(&'a str, &'a str)>,
+    /// What the client should do otherwise.
+    pub warning: Option<&'a str>,
 }
 
 impl Reply<'_> {
@@ -124,7 +124,7 @@ impl Reply<'_> {
             put(headers, header::LOCATION, &location);
         }
         if has_body {
-            put(headers, header::CONTENT_TYPE, &self.content_type);
+            put(headers, header::CONTENT_TYPE, self.content_type);
             if let Some(profile) = self.profile {
                 put(headers, HeaderName::from_static("content-profile"), profile);
             }
@@ -133,15 +133,15 @@ impl Reply<'_> {
             put(headers, header::CONTENT_LOCATION, location);
         }
         if !self.applied.is_empty() {
-            put(headers, HeaderName::from_static("preference-applied"), &self.applied);
+            put(headers, HeaderName::from_static("preference-applied"), self.applied);
         }
-        if !self.by_target.is_empty() {
-            put(headers, header::WARNING, &deprecated(&self.by_target));
+        if let Some(warning) = self.warning {
+            put(headers, header::WARNING, warning);
         }
         put(headers, header::VARY, "Accept, Prefer, Range");
         *response.status_mut() = status;
         if has_body && !self.head {
-            let body = row.bytes(Part::Body as usize).cloned().unwrap_or_default();
+            let body = row.bytes(Part::Body as usize).unwrap_or_default();
             *response.body_mut() = Body::from(body);
         }
         chosen_by_sql(row, &mut response)?;
@@ -154,17 +154,21 @@ pub fn part(row: &Row, part: Part) -> Option<&str> {
     row.text(part as usize)
 }
 
-/// That embeds should be meant by their aliases.
-fn deprecated(by_target: &[(&str, &str)]) -> String {
+/// The warning that embeds should be meant by their aliases, where some are meant by their target's name: target and
+/// alias.
+pub fn deprecated(by_target: &[(&str, &str)]) -> Option<String> {
+    if by_target.is_empty() {
+        return None;
+    }
     let changes: Vec<String> = by_target
         .iter()
         .map(|(target, alias)| format!("`{target}` to `{alias}`"))
         .collect();
-    format!(
+    Some(format!(
         "299 PostgRESTv{LEVEL} \"Embedded resource was referenced by relation name even though it has an alias. This is \
          deprecated and will stop working in a future release. Update {} in query string filters, orders or limits.\"",
         changes.join(", ")
-    )
+    ))
 }
 
 fn put(headers: &mut HeaderMap, name: HeaderName, value: &str) {
@@ -294,7 +298,7 @@ pub fn applied(prefer: &Prefer, did: Did, resolution: Option<Resolution>, allow_
 
 /// A plan as an answer.
 pub fn plan(rows: &[Row], content_type: &str) -> Response {
-    let lines: Vec<&[u8]> = rows.iter().filter_map(|row| row.bytes(0)).map(Bytes::as_ref).collect();
+    let lines: Vec<Bytes> = rows.iter().filter_map(|row| row.bytes(0)).collect();
     let mut response = Response::new(Body::from(lines.join(&b'\n')));
     put(response.headers_mut(), header::CONTENT_TYPE, content_type);
     response

@@ -1,10 +1,10 @@
 //! The order in which a request is looked at: the first thing wrong with it is what the client hears.
 
-use std::{convert::Infallible, sync::Arc};
+use std::convert::Infallible;
 
 use axum::{
     body::{Body, to_bytes},
-    extract::{Request, State},
+    extract::Request,
     http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
@@ -13,10 +13,13 @@ use futures_util::stream;
 use http_body_util::{BodyExt, Limited};
 
 use self::laps::Laps;
-pub use self::request::{Incoming, Work};
+pub use self::{
+    prepared::Memory,
+    request::{Incoming, Work},
+};
 use super::{
     Verbosity,
-    catalog::watch::{Current, Snapshot},
+    catalog::watch::{Current, Loads, Snapshot},
     error::{Error, Result},
     identity::Identity,
     openapi,
@@ -29,8 +32,10 @@ use crate::db::session::Pool;
 
 mod call;
 mod laps;
+mod prepared;
 mod read;
 mod request;
+mod shape;
 mod write;
 
 /// What every request is given.
@@ -40,6 +45,8 @@ pub struct App {
     pub pool: Pool,
     /// The catalog and the settings.
     pub current: Current,
+    /// Readings of the schema.
+    pub loads: Loads,
     /// The address clients use.
     pub public_url: String,
     /// Bytes of a body at most.
@@ -47,18 +54,18 @@ pub struct App {
 }
 
 /// Answers a request.
-pub async fn answer(State(app): State<Arc<App>>, request: Request) -> Response {
+pub async fn answer(app: &App, request: Request, prefix: &str) -> Response {
     let (parts, body) = request.into_parts();
     let snapshot = app.current.get();
-    let laps = Laps::start();
     let settings = &snapshot.settings;
+    let laps = Laps::start(settings.server_timing_enabled);
     let trace = settings.server_trace_header.as_ref();
     let traced = trace.and_then(|name| {
         let name = header::HeaderName::try_from(name).ok()?;
         let value = parts.headers.get(&name)?.clone();
         Some((name, value))
     });
-    let mut response = match respond(&app, &snapshot, &laps, &parts, body).await {
+    let mut response = match respond(app, &snapshot, &laps, &parts, prefix, body).await {
         Ok(mut response) => {
             laps.end("response");
             if parts.method == Method::HEAD {
@@ -73,16 +80,21 @@ pub async fn answer(State(app): State<Arc<App>>, request: Request) -> Response {
         }
     };
     let headers = response.headers_mut();
-    if settings.server_timing_enabled
-        && let Ok(timing) = HeaderValue::try_from(laps.header())
-    {
+    if let Some(timing) = laps.header().and_then(|laps| HeaderValue::try_from(laps).ok()) {
         headers.insert("server-timing", timing);
     }
     headers.extend(traced);
     response
 }
 
-async fn respond(app: &App, snapshot: &Snapshot, laps: &Laps, parts: &Parts, body: Body) -> Result<Response> {
+async fn respond(
+    app: &App,
+    snapshot: &Snapshot,
+    laps: &Laps,
+    parts: &Parts,
+    prefix: &str,
+    body: Body,
+) -> Result<Response> {
     let identity = Identity::of(&parts.headers, snapshot.verifier.as_deref(), &snapshot.settings);
     laps.end("jwt");
     let (identity, catalog) = match identity.and_then(|known| Ok((known, snapshot.catalog()?))) {
@@ -95,7 +107,11 @@ async fn respond(app: &App, snapshot: &Snapshot, laps: &Laps, parts: &Parts, bod
     // All of it, before anything else can be wrong: a client that is still sending when it is refused would find its
     // connection closed instead of the answer.
     let body = read_body(body, app.max_body).await;
-    let asked = resource(parts, snapshot).and_then(|asked| Ok((asked, body?)));
+    let path = match parts.uri.path().strip_prefix(prefix) {
+        Some("") | None => "/",
+        Some(path) => path,
+    };
+    let asked = resource(path, parts, snapshot).and_then(|asked| Ok((asked, body?)));
     laps.end("parse");
     let ((resource, schema), body) = asked?;
     let incoming = Incoming {
@@ -103,7 +119,9 @@ async fn respond(app: &App, snapshot: &Snapshot, laps: &Laps, parts: &Parts, bod
         laps,
         catalog,
         settings: &snapshot.settings,
-        identity: Arc::new(identity),
+        memory: &snapshot.memory,
+        identity,
+        path,
         prefer: Prefer::parse(&parts.headers),
         profile: profile(parts, snapshot, &schema),
         schema,
@@ -120,8 +138,8 @@ async fn respond(app: &App, snapshot: &Snapshot, laps: &Laps, parts: &Parts, bod
 }
 
 /// What the request is about, and in which schema.
-fn resource(parts: &Parts, snapshot: &Snapshot) -> Result<(Resource, String)> {
-    let resource = path::parse(parts.uri.path())?;
+fn resource(path: &str, parts: &Parts, snapshot: &Snapshot) -> Result<(Resource, String)> {
+    let resource = path::parse(path)?;
     let schema = schema(parts, snapshot)?;
     check_method(&parts.method, &resource)?;
     Ok((resource, schema))

@@ -1,29 +1,29 @@
 //! Settings and statement, sent together as one transaction.
 
-use std::sync::Arc;
-
 use super::{
     error::{Error, Result},
     identity::Identity,
-    sql::Sql,
+    sql::{Sql, Values, settings::Locals},
 };
 use crate::db::session::{Failure, Pool, Row, Session, Step};
 
 /// What one request asks of the database.
 #[derive(Debug)]
-pub struct Transaction {
+pub struct Transaction<'a> {
     /// As whom.
-    pub identity: Arc<Identity>,
+    pub identity: &'a Identity,
     /// The isolation level, if it is not the server's.
     pub isolation: Option<&'static str>,
     /// Who calls and how.
-    pub settings: Sql,
+    pub settings: &'a Locals<'a>,
     /// The function called first.
     pub pre_request: Option<Sql>,
     /// The statement.
-    pub statement: Sql,
+    pub statement: &'a Sql,
     /// Another one, for the planner's estimate.
-    pub estimate: Option<Sql>,
+    pub estimate: Option<&'a Sql>,
+    /// What the two are about.
+    pub values: &'a Values,
     /// Whether everything is taken back.
     pub rollback: bool,
 }
@@ -49,19 +49,22 @@ impl Outcome {
     }
 }
 
-impl Transaction {
+impl Transaction<'_> {
     /// Runs it. When the client hangs up, it is given up and cancelled.
     ///
     /// # Errors
     /// Whatever Postgres refuses, as PostgREST tells it; PGRST000, PGRST001, PGRST003 when it cannot be asked. A refusal with
     /// one of the marks is the statement's own doing: then the mark and what followed it.
-    pub async fn run(&self, pool: &Pool, marks: &[String]) -> Result<Result<Outcome, (usize, String)>> {
+    pub async fn run(&self, pool: &Pool) -> Result<Result<Outcome, (usize, String)>> {
         let mut session = pool.session().await.map_err(Error::no_connection)?;
         let finished = self.steps(&mut session).await;
         match finished {
             Ok(outcome) => Ok(Ok(outcome)),
             Err(failure) => {
-                if let Some(own) = failure.refusal().and_then(|refusal| marked(&refusal.message, marks)) {
+                if let Some(own) = failure
+                    .refusal()
+                    .and_then(|refusal| marked(&refusal.message, &self.values.marks))
+                {
                     return Ok(Err(own));
                 }
                 Err(Error::from_failure(failure, self.identity.anonymous).into())
@@ -70,23 +73,22 @@ impl Transaction {
     }
 
     async fn steps(&self, session: &mut Session) -> Result<Outcome, Failure> {
-        let settings = borrowed(&self.settings);
-        let pre_request = self.pre_request.as_ref().map(borrowed);
-        let statement = borrowed(&self.statement);
-        let estimate = self.estimate.as_ref().map(borrowed);
+        let (settings_text, settings) = (self.settings.text(), self.settings.params());
+        let statement = self.statement.bound(self.values);
+        let estimate = self.estimate.map(|estimate| estimate.bound(self.values));
         let role = self.identity.role.as_str();
 
         let mut steps = Vec::with_capacity(7);
         if let Some(isolation) = self.isolation {
             steps.push(Step::new(isolation, &[]));
         }
-        steps.push(Step::new(self.settings.text(), &settings));
-        if let (Some(sql), Some(params)) = (&self.pre_request, &pre_request) {
-            steps.push(Step::new(sql.text(), params).as_role(role));
+        steps.push(Step::new(&settings_text, &settings).unread());
+        if let Some(sql) = &self.pre_request {
+            steps.push(Step::new(sql.text(), &[]).as_role(role).unread());
         }
         let main = steps.len();
         steps.push(Step::new(self.statement.text(), &statement).as_role(role).in_binary());
-        if let (Some(sql), Some(params)) = (&self.estimate, &estimate) {
+        if let (Some(sql), Some(params)) = (self.estimate, &estimate) {
             steps.push(Step::new(sql.text(), params).as_role(role));
         }
         if self.rollback {
@@ -95,7 +97,7 @@ impl Transaction {
             steps.push(Step::new("rollback", &[]));
         }
         let mut rows = session.transaction(&steps).await?;
-        let estimate = self.estimate.as_ref().and_then(|_| {
+        let estimate = self.estimate.and_then(|_| {
             let plan: serde_json::Value = serde_json::from_str(rows[main + 1].first()?.text(0)?).ok()?;
             plan[0]["Plan"]["Plan Rows"].as_i64()
         });
@@ -104,10 +106,6 @@ impl Transaction {
             estimate,
         })
     }
-}
-
-fn borrowed(sql: &Sql) -> Vec<Option<&[u8]>> {
-    sql.params().iter().map(|param| Some(param.as_ref())).collect()
 }
 
 /// Which mark a message carries, and the digits behind it.

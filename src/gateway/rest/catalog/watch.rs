@@ -15,6 +15,7 @@ use crate::{
         rest::{
             Settings,
             error::{Error, Result},
+            serve::Memory,
         },
         verifier::Verifier,
     },
@@ -47,6 +48,8 @@ pub struct Snapshot {
     pub settings: Settings,
     /// What verifies tokens.
     pub verifier: Option<Arc<Verifier>>,
+    /// What requests came to by this catalog and these settings.
+    pub memory: Memory,
 }
 
 impl Snapshot {
@@ -69,6 +72,7 @@ impl Current {
             catalog: None,
             settings: settings.clone(),
             verifier: own_verifier(settings)?.or_else(|| verifier.cloned()),
+            memory: Memory::default(),
         })))))
     }
 
@@ -173,6 +177,7 @@ impl Watch {
             catalog: Some(catalog),
             settings,
             verifier,
+            memory: Memory::default(),
         });
         self.pool.forget_statements();
         self.part.ready();

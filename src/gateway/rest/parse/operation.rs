@@ -12,6 +12,8 @@ pub struct Operation {
     pub negated: bool,
     /// The operator.
     pub operator: Operator,
+    /// Which of the query string's filters it is; none of them inside a logic tree.
+    pub number: Option<usize>,
 }
 
 /// An operator with its value.
@@ -113,7 +115,11 @@ pub fn read_operation(cursor: &mut Cursor<'_>, nested: bool) -> Result<Operation
     let Some(operator) = read_operator(cursor, nested)? else {
         return Err(no_operator(cursor, &start, negated));
     };
-    Ok(Operation { negated, operator })
+    Ok(Operation {
+        negated,
+        operator,
+        number: None,
+    })
 }
 
 /// The operator that stands here with its value; `None` if there is none, or nothing that could follow it.

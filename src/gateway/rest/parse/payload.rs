@@ -43,10 +43,10 @@ impl Payload {
             Media::Form => {
                 let form = String::from_utf8_lossy(body);
                 let pairs = query::decode_form(&form);
-                let own = pairs.iter().map(|(key, _)| key.clone()).collect();
+                let own = pairs.iter().map(|(key, _)| key.clone().into_owned()).collect();
                 let row: serde_json::Map<_, _> = pairs
                     .into_iter()
-                    .map(|(key, value)| (key, Value::String(value)))
+                    .map(|(key, value)| (key.into_owned(), Value::String(value.into_owned())))
                     .collect();
                 Ok(Self {
                     keys: columns.unwrap_or(own),

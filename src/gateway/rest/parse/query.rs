@@ -8,7 +8,7 @@ use super::{
     super::error::Result,
     cursor::Cursor,
     filter::{self, Condition, Group, Test},
-    operation,
+    operation::{self, Operation},
     order::{self, Term},
     range::Window,
     select::{self, Item},
@@ -34,8 +34,6 @@ pub struct Query {
     pub on_conflict: Option<Vec<String>>,
     /// Arguments of a function that is called by its query string.
     pub arguments: Vec<(String, String)>,
-    /// The parameters sorted by key and encoded anew, for `Content-Location`.
-    pub canonical: String,
 }
 
 /// How keys that are not reserved are read.
@@ -50,49 +48,81 @@ pub enum Plain {
 /// All but letters, digits and `-_.~`.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
+/// A decoded key and its value.
+pub type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
+
 /// Decodes a form: pairs of key and value; what has no `=` is ignored.
-pub fn decode_form(form: &str) -> Vec<(String, String)> {
-    let decode = |text: &str| {
-        let spaced = text.replace('+', " ");
-        let decoded: Cow<'_, [u8]> = percent_decode(spaced.as_bytes()).into();
-        String::from_utf8_lossy(&decoded).into_owned()
-    };
+pub fn decode_form(form: &str) -> Vec<Pair<'_>> {
     form.split('&')
         .filter_map(|pair| pair.split_once('='))
         .map(|(key, value)| (decode(key), decode(value)))
         .collect()
 }
 
+fn decode(text: &str) -> Cow<'_, str> {
+    if !text.bytes().any(|byte| matches!(byte, b'+' | b'%')) {
+        return text.into();
+    }
+    let spaced = text.replace('+', " ");
+    let decoded: Cow<'_, [u8]> = percent_decode(spaced.as_bytes()).into();
+    String::from_utf8_lossy(&decoded).into_owned().into()
+}
+
+/// Whether a key's value is read as a filter or an argument; the others say what to give back, or are logic trees.
+pub fn is_plain(key: &str) -> bool {
+    !matches!(key, "select" | "columns" | "on_conflict")
+        && !matches!(
+            key.rsplit('.').next().unwrap_or_default(),
+            "order" | "limit" | "offset" | "and" | "or"
+        )
+}
+
+/// The names in the first value of a key that lists some.
+///
+/// # Errors
+/// PGRST100.
+pub fn names(pairs: &[Pair<'_>], key: &str, what: &'static str) -> Result<Option<Vec<String>>> {
+    let first = pairs.iter().find(|(own, _)| own == key);
+    first.map(|(_, value)| Cursor::new(what, value).names()).transpose()
+}
+
+/// The payload's keys that count, where the query string says which.
+///
+/// # Errors
+/// PGRST100.
+pub fn columns(pairs: &[Pair<'_>]) -> Result<Option<Vec<String>>> {
+    names(pairs, "columns", "columns parameter")
+}
+
 impl Query {
-    /// Reads a query string.
+    /// Reads the pairs of a query string.
     ///
     /// # Errors
     /// PGRST100.
-    pub fn parse(text: &str, plain: Plain, aliases: &[&str]) -> Result<Self> {
-        let pairs = decode_form(text);
+    pub fn parse(pairs: &[Pair<'_>], plain: Plain, aliases: &[&str]) -> Result<Self> {
         let first = |wanted: &str| {
             pairs
                 .iter()
                 .find(|(key, _)| key == wanted)
-                .map(|(_, value)| value.as_str())
+                .map(|(_, value)| value.as_ref())
         };
-        let names = |key, what| first(key).map(|value| Cursor::new(what, value).names()).transpose();
         let mut query = Self {
             select: select::parse(first("select").unwrap_or("*"), aliases)?,
-            columns: names("columns", "columns parameter")?,
-            on_conflict: names("on_conflict", "on_conflict parameter")?,
-            canonical: canonical(&pairs),
+            columns: columns(pairs)?,
+            on_conflict: names(pairs, "on_conflict", "on_conflict parameter")?,
             ..Self::default()
         };
-        for (key, value) in &pairs {
-            if !matches!(key.as_str(), "select" | "columns" | "on_conflict") {
-                query.read(key, value, plain)?;
+        let mut filters = 0;
+        for (key, value) in pairs {
+            if !matches!(key.as_ref(), "select" | "columns" | "on_conflict") {
+                query.read(key, value, plain, &mut filters)?;
             }
         }
         Ok(query)
     }
 
-    fn read(&mut self, key: &str, value: &str, plain: Plain) -> Result<()> {
+    /// `filters` counts those that were read.
+    fn read(&mut self, key: &str, value: &str, plain: Plain, filters: &mut usize) -> Result<()> {
         match key.rsplit('.').next().unwrap_or_default() {
             "order" => {
                 let path = embed_path(key)?;
@@ -118,6 +148,11 @@ impl Query {
             _ => match operation::operation(value) {
                 Ok(operation) => {
                     let (path, field) = filter::tree_path(key)?;
+                    let operation = Operation {
+                        number: Some(*filters),
+                        ..operation
+                    };
+                    *filters += 1;
                     self.conditions.push((path, Condition::Test(Test { field, operation })));
                 }
                 Err(_) if plain == Plain::Arguments && !operation::looks_like_operation(value) => {
@@ -127,6 +162,14 @@ impl Query {
             },
         }
         Ok(())
+    }
+
+    /// The filters outside logic trees, in the order of their numbers.
+    pub fn filters(&self) -> impl Iterator<Item = &Operation> {
+        self.conditions.iter().filter_map(|(_, condition)| match condition {
+            Condition::Test(test) => Some(&test.operation),
+            Condition::Group(_) => None,
+        })
     }
 
     /// The root's limit and offset.
@@ -146,15 +189,18 @@ fn embed_path(key: &str) -> Result<EmbedPath> {
     Ok(path)
 }
 
-fn canonical(pairs: &[(String, String)]) -> String {
+/// Adds the parameters sorted by key and encoded anew, for `Content-Location`.
+pub fn add_canonical(out: &mut String, pairs: &[Pair<'_>]) {
     let mut sorted: Vec<_> = pairs.iter().collect();
     sorted.sort_by(|(a, _), (b, _)| a.cmp(b));
-    let encode = |text| utf8_percent_encode(text, ENCODED);
-    let encoded: Vec<_> = sorted
-        .into_iter()
-        .map(|(key, value)| format!("{}={}", encode(key), encode(value)))
-        .collect();
-    encoded.join("&")
+    let mut separator = "?";
+    for (key, value) in sorted {
+        out.push_str(separator);
+        separator = "&";
+        out.extend(utf8_percent_encode(key, ENCODED));
+        out.push('=');
+        out.extend(utf8_percent_encode(value, ENCODED));
+    }
 }
 
 #[cfg(test)]
@@ -162,7 +208,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Query {
-        Query::parse(text, Plain::Filters, &[]).unwrap()
+        Query::parse(&decode_form(text), Plain::Filters, &[]).unwrap()
     }
 
     #[test]
@@ -170,7 +216,7 @@ mod tests {
         let pairs = decode_form("a=Windows+7%2B&b%3Dc=%zz&ignored&d=");
         let pairs: Vec<_> = pairs
             .iter()
-            .map(|(key, value)| (key.as_str(), value.as_str()))
+            .map(|(key, value)| (key.as_ref(), value.as_ref()))
             .collect();
         assert_eq!(pairs, [("a", "Windows 7+"), ("b=c", "%zz"), ("d", "")]);
     }
@@ -189,17 +235,29 @@ mod tests {
 
     #[test]
     fn arguments_are_what_is_no_operation() {
-        let query = Query::parse("id=5&id=gt.2&name=eq", Plain::Arguments, &[]).unwrap();
+        let arguments = |text| Query::parse(&decode_form(text), Plain::Arguments, &[]);
+        let query = arguments("id=5&id=gt.2&name=eq").unwrap();
         assert_eq!(query.arguments.len(), 2);
         assert_eq!(query.conditions.len(), 1);
-        assert!(Query::parse("id=in.5", Plain::Arguments, &[]).is_err());
+        assert!(arguments("id=in.5").is_err());
     }
 
     #[test]
     fn the_canonical_form_is_sorted_and_encoded() {
-        assert_eq!(
-            parse("b=eq.1&a=eq.x+y&select=*").canonical,
-            "a=eq.x%20y&b=eq.1&select=%2A"
-        );
+        let mut location = String::from("/t");
+        add_canonical(&mut location, &decode_form("b=eq.1&a=eq.x+y&select=*"));
+        assert_eq!(location, "/t?a=eq.x%20y&b=eq.1&select=%2A");
+    }
+
+    #[test]
+    fn filters_are_numbered_in_their_order_and_logic_trees_are_not() {
+        let query = parse("a=eq.1&or=(b.eq.2)&c.d=in.(3)&select=c(d)&order=a&and=(a.eq.4)&e=is.null");
+        let numbers: Vec<_> = query.filters().map(|operation| operation.number).collect();
+        assert_eq!(numbers, [Some(0), Some(1), Some(2)]);
+        assert!(query.conditions.iter().all(|(_, condition)| match condition {
+            Condition::Group(group) =>
+                matches!(&group.members[..], [Condition::Test(test)] if test.operation.number.is_none()),
+            Condition::Test(_) => true,
+        }));
     }
 }

@@ -22,14 +22,15 @@ use super::{
         plan::read::{Bounds, Node, Output, Planner, Source},
         reply::{self, Did, Reply, part},
         sql::{
-            RESULT, Sql,
+            RESULT, Sql, Values,
             answer::{self, Answer, Body, Guard, Part, Total},
             call::{self, Arguments},
+            condition::operand,
             read,
             write::is_everything,
         },
     },
-    request::{Incoming, Work, explained, mark},
+    request::{Incoming, Work, explained},
 };
 
 impl<'a> Incoming<'a> {
@@ -40,7 +41,7 @@ impl<'a> Incoming<'a> {
     pub async fn call(&self, name: &str) -> Result<Response> {
         let posted = self.parts.method == Method::POST;
         let plain = if posted { Plain::Filters } else { Plain::Arguments };
-        let query = Query::parse(self.query_text(), plain, &self.aliases())?;
+        let query = Query::parse(&decode_form(self.query_text()), plain, &self.aliases())?;
         let range = self.requested_range(&query)?;
         let (Match { routine, .. }, arguments) = self.resolve(name, &query, posted)?;
 
@@ -76,11 +77,11 @@ impl<'a> Incoming<'a> {
                     "Function must return SETOF or TABLE when max-affected preference is used with handling=strict";
                 return Err(Error::bad("PGRST128", message).into());
             }
-            guards.push((Guard::AtMost(rows), mark()));
+            guards.push(Guard::AtMost(rows));
         }
         // A single value is one row, whatever it is.
         if form.single && routine.set {
-            guards.push((Guard::Single, mark()));
+            guards.push(Guard::Single);
         }
         let answer = Answer {
             body: if self.is_head() || routine.void {
@@ -108,15 +109,19 @@ impl<'a> Incoming<'a> {
         };
         let mut statement = Sql::default();
         answer::statement(&mut statement, &answer, Some(&mut source), total, &mut rows);
-        let outcome = self
-            .run(Work {
-                statement: explained(statement, &form),
-                read_only: !posted || routine.volatility != 'v',
-                routine: Some(routine),
-                guards: &guards,
-                ..Work::default()
-            })
-            .await?;
+        let statement = explained(statement, &form);
+        let work = Work {
+            statement: &statement,
+            estimate: None,
+            values: Values {
+                operands: query.filters().map(operand).collect(),
+                ..Values::default()
+            },
+            read_only: !posted || routine.volatility != 'v',
+            routine: Some(routine),
+            guards: &guards,
+        };
+        let outcome = self.run(work).await?;
         if form.plan.is_some() {
             return Ok(reply::plan(&outcome.rows, &form.content_type));
         }
@@ -128,12 +133,12 @@ impl<'a> Incoming<'a> {
             prefer: &self.prefer,
             range,
             head: self.is_head(),
-            content_type: form.content_type,
+            content_type: &form.content_type,
             content_location: None,
             location: None,
-            applied: reply::applied(&self.prefer, did, None, self.settings.db_tx_end.allow_override),
+            applied: &reply::applied(&self.prefer, did, None, self.settings.db_tx_end.allow_override),
             profile: self.profile.as_deref(),
-            by_target: node.called_by_target(),
+            warning: reply::deprecated(&node.called_by_target()).as_deref(),
         }
         .build(row, total)
     }
@@ -157,7 +162,9 @@ impl<'a> Incoming<'a> {
         };
         let (names, arguments) = match (&media, raw) {
             (Media::Form, _) => {
-                let arguments = texts(decode_form(&String::from_utf8_lossy(&body)));
+                let form = String::from_utf8_lossy(&body);
+                let pairs = decode_form(&form).into_iter();
+                let arguments = texts(pairs.map(|(key, value)| (key.into_owned(), value.into_owned())));
                 (arguments.keys().cloned().collect(), Arguments::Texts(arguments))
             }
             (_, Raw::Type(_)) => (BTreeSet::new(), Arguments::Body(body.clone())),
@@ -197,7 +204,7 @@ impl<'a> Incoming<'a> {
     }
 }
 
-fn texts(pairs: Vec<(String, String)>) -> BTreeMap<String, Vec<String>> {
+fn texts(pairs: impl IntoIterator<Item = (String, String)>) -> BTreeMap<String, Vec<String>> {
     let mut texts: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (key, value) in pairs {
         texts.entry(key).or_default().push(value);

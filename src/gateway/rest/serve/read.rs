@@ -9,20 +9,22 @@ use super::{
         media::{self, Subject},
         parse::{
             prefer::Count,
-            query::{Plain, Query},
+            query::{self, Pair, Plain, Query, decode_form},
             range::Range,
         },
         plan::read::{Node, Planner, Source},
         reply::{self, Did, Reply, part},
         sql::{
-            Sql,
+            Sql, Values,
             answer::{self, Answer, Body, Part, Total},
             read,
             write::is_everything,
         },
     },
     lossy,
+    prepared::Prepared,
     request::{Incoming, Work, explained},
+    shape::Shape,
 };
 
 impl Incoming<'_> {
@@ -31,7 +33,33 @@ impl Incoming<'_> {
     /// # Errors
     /// Whatever is wrong with the request, or what Postgres refuses.
     pub async fn read(&self, name: &str) -> Result<Response> {
-        let query = Query::parse(self.query_text(), Plain::Filters, &self.aliases())?;
+        let pairs = decode_form(self.query_text());
+        let shape = Shape::of(self.parts, &self.schema, name, &pairs);
+        let prepared = self.known(shape.as_ref().ok(), || self.prepare_read(name, &pairs))?;
+        let values = Values {
+            operands: shape?.operands,
+            ..Values::default()
+        };
+        let outcome = self.run(Work::of(&prepared, values)).await?;
+        if prepared.form.plan.is_some() {
+            return Ok(reply::plan(&outcome.rows, &prepared.form.content_type));
+        }
+        let row = outcome.row()?;
+        if prepared.form.single && part(row, Part::Rows) != Some("1") {
+            return Err(Error::not_single(part(row, Part::Rows).unwrap_or("0")).into());
+        }
+        let exact = part(row, Part::Total).and_then(|total| total.parse().ok());
+        let mut location = format!("/{}", reply::encode(name));
+        query::add_canonical(&mut location, &pairs);
+        let reply = Reply {
+            content_location: Some(location),
+            ..self.reply(&prepared)
+        };
+        reply.build(row, self.total(exact, outcome.estimate))
+    }
+
+    fn prepare_read(&self, name: &str, pairs: &[Pair<'_>]) -> Result<Prepared> {
+        let query = Query::parse(pairs, Plain::Filters, &self.aliases())?;
         let range = self.requested_range(&query)?;
         let relation = self.relation(name)?;
         let qualified = Name::new(&self.schema, name);
@@ -61,38 +89,18 @@ impl Incoming<'_> {
         };
         let mut rows = |sql: &mut Sql| read::rows(sql, self.catalog, &node);
         answer::statement(&mut statement, &answer, None, total, &mut rows);
-        let work = Work {
+        Ok(Prepared {
             statement: explained(statement, &form),
             estimate: self.estimate(&node),
             read_only: true,
-            ..Work::default()
-        };
-        let outcome = self.run(work).await?;
-        if form.plan.is_some() {
-            return Ok(reply::plan(&outcome.rows, &form.content_type));
-        }
-        let row = outcome.row()?;
-        if form.single && part(row, Part::Rows) != Some("1") {
-            return Err(Error::not_single(part(row, Part::Rows).unwrap_or("0")).into());
-        }
-        let exact = part(row, Part::Total).and_then(|total| total.parse().ok());
-        let location = match query.canonical.as_str() {
-            "" => format!("/{}", reply::encode(name)),
-            parameters => format!("/{}?{parameters}", reply::encode(name)),
-        };
-        Reply {
+            guards: Vec::new(),
+            form,
             did: Did::Read,
-            prefer: &self.prefer,
             range,
-            head: self.is_head(),
-            content_type: form.content_type,
-            content_location: Some(location),
-            location: None,
             applied: reply::applied(&self.prefer, Did::Read, None, self.settings.db_tx_end.allow_override),
-            profile: self.profile.as_deref(),
-            by_target: node.called_by_target(),
-        }
-        .build(row, self.total(exact, outcome.estimate))
+            located_by: None,
+            warning: reply::deprecated(&node.called_by_target()),
+        })
     }
 
     /// The rows that query string and header ask for; the header counts on GET alone.

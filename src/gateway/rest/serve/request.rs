@@ -1,6 +1,6 @@
 //! A request that knows who asks and what there is.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use axum::{
     body::Body,
@@ -21,12 +21,15 @@ use super::{
             path::Resource,
             prefer::{End, Prefer},
         },
-        sql::{Sql, answer::Guard, quote, settings::Locals},
+        reply::Reply,
+        sql::{Sql, Values, answer::Guard, quote, settings::Locals},
         transaction::{Outcome, Transaction},
     },
     App,
     laps::Laps,
     lossy,
+    prepared::{Memory, Prepared},
+    shape::Shape,
 };
 
 /// A request that knows who asks and what there is.
@@ -40,14 +43,18 @@ pub struct Incoming<'a> {
     pub catalog: &'a Catalog,
     /// How the service behaves.
     pub settings: &'a Settings,
+    /// What requests like it came to.
+    pub memory: &'a Memory,
     /// Who asks.
-    pub identity: Arc<Identity>,
+    pub identity: Identity,
     /// What they would like.
     pub prefer: Prefer,
     /// The schema it is about.
     pub schema: String,
     /// The schema, where the answer has to name it.
     pub profile: Option<String>,
+    /// The path behind the service's own.
+    pub path: &'a str,
     /// Method, address and headers.
     pub parts: &'a Parts,
     /// The body.
@@ -55,18 +62,34 @@ pub struct Incoming<'a> {
 }
 
 /// What a request's transaction is made of, besides what all have.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Work<'a> {
     /// The statement.
-    pub statement: Sql,
+    pub statement: &'a Sql,
     /// Rows that the planner is to estimate.
-    pub estimate: Option<Sql>,
+    pub estimate: Option<&'a Sql>,
+    /// What the two are about.
+    pub values: Values,
     /// Whether it must not write.
     pub read_only: bool,
     /// The function it calls.
     pub routine: Option<&'a Routine>,
     /// When it takes itself back.
-    pub guards: &'a [(Guard, String)],
+    pub guards: &'a [Guard],
+}
+
+impl<'a> Work<'a> {
+    /// The work of a request about a relation.
+    pub fn of(prepared: &'a Prepared, values: Values) -> Self {
+        Self {
+            statement: &prepared.statement,
+            estimate: prepared.estimate.as_ref(),
+            values,
+            read_only: prepared.read_only,
+            routine: None,
+            guards: &prepared.guards,
+        }
+    }
 }
 
 impl<'a> Incoming<'a> {
@@ -117,13 +140,14 @@ impl<'a> Incoming<'a> {
     ///
     /// # Errors
     /// What [`Transaction::run`] refuses; PGRST115, PGRST116, PGRST124 of the guards.
-    pub async fn run(&self, work: Work<'a>) -> Result<Outcome> {
-        let marks: Vec<String> = work.guards.iter().map(|(_, mark)| mark.clone()).collect();
-        let isolation = self.isolation(work.routine);
+    pub async fn run(&self, work: Work<'_>) -> Result<Outcome> {
+        let mut values = work.values;
+        values.marks = work.guards.iter().map(|_| mark()).collect();
+        let settings = self.locals(work.read_only, work.routine);
         let transaction = Transaction {
-            identity: Arc::clone(&self.identity),
-            isolation,
-            settings: self.locals(work.read_only, work.routine).statement(),
+            identity: &self.identity,
+            isolation: self.isolation(work.routine),
+            settings: &settings,
             pre_request: self.settings.db_pre_request.as_ref().map(|function| {
                 let mut sql = Sql::default();
                 sql.push("select ").qualified(function).push("()");
@@ -131,23 +155,55 @@ impl<'a> Incoming<'a> {
             }),
             statement: work.statement,
             estimate: work.estimate,
+            values: &values,
             rollback: match self.prefer.end.filter(|_| self.settings.db_tx_end.allow_override) {
                 Some(end) => end == End::Rollback,
                 None => self.settings.db_tx_end.rollback,
             },
         };
         self.laps.end("plan");
-        let ended = transaction.run(&self.app.pool, &marks).await;
+        let ended = transaction.run(&self.app.pool).await;
         self.laps.end("transaction");
         match ended? {
             Ok(outcome) => Ok(outcome),
-            Err((index, rows)) => Err(match work.guards[index].0 {
+            Err((index, rows)) => Err(match work.guards[index] {
                 Guard::Single => Error::not_single(&rows),
                 Guard::AtMost(_) => Error::bad("PGRST124", "Query result exceeds max-affected preference constraint")
                     .details(format!("The query affects {rows} rows")),
                 Guard::Some => Error::bad("PGRST115", "Payload values do not match URL in primary key column(s)"),
             }
             .into()),
+        }
+    }
+
+    /// What requests of this shape come to: as it is remembered, or as `prepare` finds it, which is then remembered.
+    ///
+    /// # Errors
+    /// Those of `prepare`.
+    pub fn known(&self, shape: Option<&Shape>, prepare: impl FnOnce() -> Result<Prepared>) -> Result<Arc<Prepared>> {
+        if let Some(prepared) = shape.and_then(|shape| self.memory.get(&shape.key)) {
+            return Ok(prepared);
+        }
+        let prepared = Arc::new(prepare()?);
+        if let Some(shape) = shape {
+            self.memory.put(&shape.key, &prepared);
+        }
+        Ok(prepared)
+    }
+
+    /// The answer to a request about a relation, as far as its shape decides.
+    pub fn reply<'r>(&'r self, prepared: &'r Prepared) -> Reply<'r> {
+        Reply {
+            did: prepared.did,
+            prefer: &self.prefer,
+            range: prepared.range,
+            head: self.is_head(),
+            content_type: &prepared.form.content_type,
+            content_location: None,
+            location: None,
+            applied: &prepared.applied,
+            profile: self.profile.as_deref(),
+            warning: prepared.warning.as_deref(),
         }
     }
 
@@ -173,24 +229,19 @@ impl<'a> Incoming<'a> {
         }
     }
 
-    fn locals(&self, read_only: bool, routine: Option<&'a Routine>) -> Locals<'a> {
-        let mut locals = Locals::default();
+    fn locals<'r>(&'r self, read_only: bool, routine: Option<&'r Routine>) -> Locals<'r> {
+        let mut locals = Locals::new();
         if read_only {
             locals.set("transaction_read_only", "on");
         }
-        let path: Vec<_> = [&self.schema]
-            .into_iter()
-            .chain(&self.settings.db_extra_search_path)
-            .collect();
-        let path: Vec<_> = path.into_iter().map(|schema| quote(schema)).collect();
-        locals.set("search_path", path.join(", "));
+        locals.set("search_path", self.search_path());
         for (name, value) in self.catalog.roles.get(&self.identity.role).into_iter().flatten() {
             locals.set(name.as_str(), value);
         }
         locals.set("role", &self.identity.role);
-        locals.set("request.jwt.claims", &self.identity.claims);
+        locals.set("request.jwt.claims", self.identity.claims());
         locals.set("request.method", self.parts.method.as_str());
-        locals.set("request.path", self.parts.uri.path());
+        locals.set("request.path", self.path);
         let (headers, cookies) = self.shown_headers();
         locals.set("request.headers", headers);
         locals.set("request.cookies", cookies);
@@ -218,25 +269,36 @@ impl<'a> Incoming<'a> {
         locals
     }
 
+    fn search_path(&self) -> String {
+        let mut path = quote(&self.schema);
+        for schema in &self.settings.db_extra_search_path {
+            path.push_str(", ");
+            path.push_str(&quote(schema));
+        }
+        path
+    }
+
     /// Headers and cookies as JSON for SQL.
-    fn shown_headers(&self) -> (String, String) {
-        let (mut headers, mut cookies) = (BTreeMap::new(), BTreeMap::new());
-        for (name, value) in &self.parts.headers {
-            let value = String::from_utf8_lossy(value.as_bytes());
-            if name == header::COOKIE {
-                for cookie in value.split(';') {
-                    let (name, value) = cookie.split_once('=').unwrap_or((cookie, ""));
-                    cookies.insert(name.trim().to_owned(), value.trim().to_owned());
-                }
-            } else {
-                headers.insert(name.as_str(), value);
+    fn shown_headers(&self) -> (String, Cow<'static, str>) {
+        let all = self.parts.headers.iter();
+        let shown = all.filter(|(name, _)| *name != header::COOKIE);
+        let headers = shown.map(|(name, value)| (name.as_str(), String::from_utf8_lossy(value.as_bytes())));
+        let mut cookies = BTreeMap::new();
+        for value in self.parts.headers.get_all(header::COOKIE) {
+            for cookie in String::from_utf8_lossy(value.as_bytes()).split(';') {
+                let (name, value) = cookie.split_once('=').unwrap_or((cookie, ""));
+                cookies.insert(name.trim().to_owned(), value.trim().to_owned());
             }
         }
         // Texts by text are JSON in any case.
         let json = |text: serde_json::Result<String>| text.unwrap_or_default();
+        let cookies = match cookies.is_empty() {
+            true => "{}".into(),
+            false => json(serde_json::to_string(&cookies)).into(),
+        };
         (
-            json(serde_json::to_string(&headers)),
-            json(serde_json::to_string(&cookies)),
+            json(serde_json::to_string(&headers.collect::<BTreeMap<_, _>>())),
+            cookies,
         )
     }
 
@@ -285,7 +347,7 @@ impl<'a> Incoming<'a> {
 }
 
 /// A mark that nobody outside knows, for a guard.
-pub fn mark() -> String {
+fn mark() -> String {
     format!("switchboard {} ", uuid::Uuid::new_v4())
 }
 

@@ -10,7 +10,7 @@ use super::{
         parse::{
             payload::Payload,
             prefer::{Count, Missing, Resolution, Returning},
-            query::{Plain, Query},
+            query::{self, Pair, Plain, Query, decode_form},
             range::Range,
         },
         plan::{
@@ -19,13 +19,15 @@ use super::{
         },
         reply::{self, Did, Reply, part},
         sql::{
-            RESULT, Sql,
+            RESULT, Sql, Values,
             answer::{self, Answer, Body, Guard, Part},
             read,
             write::{Write, is_everything},
         },
     },
-    request::{Incoming, Work, explained, mark},
+    prepared::Prepared,
+    request::{Incoming, Work, explained},
+    shape::Shape,
 };
 
 impl Incoming<'_> {
@@ -34,22 +36,56 @@ impl Incoming<'_> {
     /// # Errors
     /// Whatever is wrong with the request, or what Postgres refuses.
     pub async fn write(&self, name: &str) -> Result<Response> {
+        let pairs = decode_form(self.query_text());
+        let payload = query::columns(&pairs).and_then(|columns| self.payload(columns.as_deref()));
+        let mut shape = Shape::of(self.parts, &self.schema, name, &pairs);
+        if let (Ok(shape), Ok(payload)) = (&mut shape, &payload) {
+            shape.add_payload(payload.as_ref());
+        }
+        let known = shape.as_ref().ok().filter(|_| payload.is_ok());
+        let prepared = self.known(known, || self.prepare_write(name, &pairs, &payload))?;
+        let values = Values {
+            operands: shape?.operands,
+            rows: payload?.map(|payload| payload.rows).unwrap_or_default(),
+            ..Values::default()
+        };
+        let outcome = self.run(Work::of(&prepared, values)).await?;
+        if prepared.form.plan.is_some() {
+            return Ok(reply::plan(&outcome.rows, &prepared.form.content_type));
+        }
+        let row = outcome.row()?;
+        let written = part(row, Part::Rows).and_then(|rows| rows.parse().ok());
+        let total = match (self.prefer.count, prepared.did) {
+            (Some(Count::Exact), _) => written,
+            (Some(Count::Estimated), Did::Insert { .. } | Did::Delete) => written,
+            _ => None,
+        };
+        let located_by = prepared.located_by.as_ref().filter(|_| written == Some(1));
+        let reply = Reply {
+            location: located_by.map(|key| (name, key.as_slice())),
+            ..self.reply(&prepared)
+        };
+        reply.build(row, total)
+    }
+
+    /// What is to be written; a delete has nothing.
+    fn payload(&self, columns: Option<&[String]>) -> Result<Option<Payload>> {
+        match self.parts.method {
+            Method::DELETE => Ok(None),
+            _ => Payload::parse(&self.content_type(), &self.body, columns).map(Some),
+        }
+    }
+
+    fn prepare_write(&self, name: &str, pairs: &[Pair<'_>], payload: &Result<Option<Payload>>) -> Result<Prepared> {
         let method = &self.parts.method;
-        let query = Query::parse(self.query_text(), Plain::Filters, &self.aliases())?;
+        let query = Query::parse(pairs, Plain::Filters, &self.aliases())?;
         // Writes have no range, but one that makes no sense is still refused.
         let mut unlimited = query.clone();
         if *method != Method::PUT {
             self.requested_range(&query)?;
         }
         unlimited.windows.remove(&[] as &[String]);
-        let payload = match *method {
-            Method::DELETE => None,
-            _ => Some(Payload::parse(
-                &self.content_type(),
-                &self.body,
-                query.columns.as_deref(),
-            )?),
-        };
+        let payload = payload.as_ref().map_err(Clone::clone)?;
         let relation = self.relation(name)?;
         let qualified = Name::new(&self.schema, name);
         let returning = self.prefer.returning == Some(Returning::Rows);
@@ -61,7 +97,7 @@ impl Incoming<'_> {
         };
         let planner = Planner::new(self.catalog, self.settings, false);
         let node = planner.root(&qualified, Source::Result, &planned, Range::default())?;
-        let columns = match &payload {
+        let columns = match payload {
             Some(payload) => write::columns(relation, payload)?,
             None => Vec::new(),
         };
@@ -96,15 +132,15 @@ impl Incoming<'_> {
         let headers_only = did == (Did::Insert { merged }) && self.prefer.returning == Some(Returning::Headers);
         let mut guards = Vec::new();
         if did == Did::Put {
-            guards.push((Guard::Some, mark()));
+            guards.push(Guard::Some);
         }
         if form.single {
-            guards.push((Guard::Single, mark()));
+            guards.push(Guard::Single);
         }
         if let Some(rows) = self.prefer.affected_limit()
             && matches!(did, Did::Update | Did::Delete)
         {
-            guards.push((Guard::AtMost(rows), mark()));
+            guards.push(Guard::AtMost(rows));
         }
         let answer = Answer {
             body: if returning { form.body.clone() } else { Body::None },
@@ -130,38 +166,20 @@ impl Incoming<'_> {
         };
         let mut statement = Sql::default();
         answer::statement(&mut statement, &answer, Some(&mut source), None, &mut rows);
-        let work = Work {
-            statement: explained(statement, &form),
-            guards: &guards,
-            ..Work::default()
-        };
-        let outcome = self.run(work).await?;
-        if form.plan.is_some() {
-            return Ok(reply::plan(&outcome.rows, &form.content_type));
-        }
-        let row = outcome.row()?;
-        let written = part(row, Part::Rows).and_then(|rows| rows.parse().ok());
-        let total = match (self.prefer.count, did) {
-            (Some(Count::Exact), _) => written,
-            (Some(Count::Estimated), Did::Insert { .. } | Did::Delete) => written,
-            _ => None,
-        };
         let has_key = !relation.key.is_empty() || query.on_conflict.is_some();
         let resolution = self.prefer.resolution.filter(|_| *method == Method::POST && has_key);
-        let one = written == Some(1);
-        Reply {
+        Ok(Prepared {
+            statement: explained(statement, &form),
+            estimate: None,
+            read_only: false,
+            guards,
+            form,
             did,
-            prefer: &self.prefer,
             range: Range::default(),
-            head: false,
-            content_type: form.content_type,
-            content_location: None,
-            location: (headers_only && one).then_some((name, relation.key.as_slice())),
             applied: reply::applied(&self.prefer, did, resolution, self.settings.db_tx_end.allow_override),
-            profile: self.profile.as_deref(),
-            by_target: shown.called_by_target(),
-        }
-        .build(row, total)
+            located_by: headers_only.then(|| relation.key.clone()),
+            warning: reply::deprecated(&shown.called_by_target()),
+        })
     }
 
     fn source(
@@ -175,9 +193,9 @@ impl Incoming<'_> {
         let missing = self.prefer.missing.unwrap_or(Missing::Null);
         match (&self.parts.method, payload) {
             (&Method::PATCH, Some(payload)) => write.update(sql, payload, columns, missing),
-            (method, Some(payload)) => {
+            (method, Some(_)) => {
                 let put = *method == Method::PUT;
-                write.insert(sql, payload, columns, missing, conflict, put);
+                write.insert(sql, columns, missing, conflict, put);
             }
             (_, None) => write.delete(sql),
         }

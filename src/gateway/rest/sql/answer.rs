@@ -1,8 +1,6 @@
 //! The one row that an answer is made of.
 
-use bytes::Bytes;
-
-use super::{super::catalog::Name, RESULT, Sql, call::SCALAR, write::UPDATED};
+use super::{super::catalog::Name, Param, RESULT, Sql, call::SCALAR, write::UPDATED};
 
 /// The rows of an answer.
 const ROWS: &str = "pgrst_rows";
@@ -78,8 +76,8 @@ pub enum Guard {
 pub struct Answer<'a> {
     /// The body.
     pub body: Body,
-    /// When to fail. The text marks the failure; nobody outside may know it.
-    pub guards: &'a [(Guard, String)],
+    /// When to fail. A mark tells each failure, one that nobody outside may know.
+    pub guards: &'a [Guard],
     /// The columns of the key to tell.
     pub key: &'a [String],
     /// Whether an upsert's rows are counted.
@@ -154,7 +152,7 @@ pub fn statement(
     } else {
         sql.push("null");
     }
-    for (guard, mark) in answer.guards {
+    for (number, guard) in answer.guards.iter().enumerate() {
         sql.push(", case when pg_catalog.count(*) ");
         match guard {
             Guard::Single => sql.push("<> 1"),
@@ -162,7 +160,7 @@ pub fn statement(
             Guard::Some => sql.push("= 0"),
         };
         sql.push(" then (")
-            .value(Bytes::from(mark.clone()))
+            .param(Param::Mark(number))
             .push("::text || pg_catalog.count(*)::text)::int4 end");
     }
     sql.push(" from (");

@@ -1,5 +1,7 @@
 //! Filters as SQL.
 
+use bytes::Bytes;
+
 use super::{
     super::{
         catalog::{Catalog, Column},
@@ -10,7 +12,7 @@ use super::{
         },
         plan::read::{Child, Node},
     },
-    Sql, array, embed, read,
+    Param, Sql, array, embed, read,
 };
 
 /// How a test whether an embed has rows is written.
@@ -73,7 +75,7 @@ fn has_rows(sql: &mut Sql, catalog: &Catalog, node: &Node<'_>, child: &Child<'_>
 
 fn column_test(sql: &mut Sql, catalog: &Catalog, node: &Node<'_>, test: &Test) {
     let column = node.relation.and_then(|relation| relation.column(&test.field.name));
-    let Operation { negated, operator } = &test.operation;
+    let Operation { negated, operator, .. } = &test.operation;
     if *negated {
         sql.push("not ");
     }
@@ -86,25 +88,21 @@ fn column_test(sql: &mut Sql, catalog: &Catalog, node: &Node<'_>, test: &Test) {
             field(sql, &node.alias, column, &test.field);
             sql.push(" is ").push(word);
         }
-        Operator::In(elements) => {
+        Operator::In(_) => {
             field(sql, &node.alias, column, &test.field);
             match reader {
                 Some(reader) => {
                     sql.push(" = any (array(select ").qualified(reader);
                     sql.push("(pg_catalog.unnest(")
-                        .value(array(elements))
+                        .param(compared(&test.operation))
                         .push("::text[]))))");
                 }
                 None => {
-                    sql.push(" = any (").value(array(elements)).push(")");
+                    sql.push(" = any (").param(compared(&test.operation)).push(")");
                 }
             }
         }
-        Operator::Search {
-            function,
-            language,
-            value,
-        } => {
+        Operator::Search { function, language, .. } => {
             let document = column.is_some_and(|column| column.base != "tsvector") && test.field.path.is_empty();
             let document = document || (column.is_some() && !test.field.path.is_empty());
             if document {
@@ -117,13 +115,13 @@ fn column_test(sql: &mut Sql, catalog: &Catalog, node: &Node<'_>, test: &Test) {
             }
             sql.push(" @@ pg_catalog.").push(function).push("(");
             configuration(sql, language.as_deref());
-            sql.value(value.clone()).push(")");
+            sql.param(compared(&test.operation)).push(")");
         }
         Operator::Binary {
             name,
             sql: operator,
             quantifier,
-            value,
+            ..
         } => {
             field(sql, &node.alias, column, &test.field);
             sql.push(" ").push(operator).push(" ");
@@ -134,16 +132,37 @@ fn column_test(sql: &mut Sql, catalog: &Catalog, node: &Node<'_>, test: &Test) {
                         Quantifier::Any => "any (",
                         Quantifier::All => "all (",
                     };
-                    sql.push(word).value(value.clone()).push(")");
+                    sql.push(word).param(compared(&test.operation)).push(")");
                 }
                 (None, Some(reader)) => {
-                    sql.qualified(reader).push("(").value(value.clone()).push("::text)");
+                    sql.qualified(reader)
+                        .push("(")
+                        .param(compared(&test.operation))
+                        .push("::text)");
                 }
                 (None, None) => {
-                    sql.value(value.clone());
+                    sql.param(compared(&test.operation));
                 }
             }
         }
+    }
+}
+
+/// The value that an operator compares with: what a filter of the query string's own says differs from request to
+/// request, while a logic tree is kept with the statement as it is.
+fn compared(operation: &Operation) -> Param {
+    match operation.number {
+        Some(number) => Param::Operand(number),
+        None => Param::Fixed(operand(operation)),
+    }
+}
+
+/// What an operator compares with, as Postgres reads it; nothing for one that compares with no value.
+pub fn operand(operation: &Operation) -> Bytes {
+    match &operation.operator {
+        Operator::Is(_) => Bytes::new(),
+        Operator::In(elements) => array(elements).into(),
+        Operator::Search { value, .. } | Operator::Binary { value, .. } => value.clone().into(),
     }
 }
 

@@ -32,11 +32,36 @@ pub mod write;
 /// The name of what a write or call gave.
 pub const RESULT: &str = "pgrst_source";
 
-/// A statement being written.
+/// A statement being written. It says which values it takes and not what they are, except for those that every request
+/// of its shape has: so it can be kept for the next one.
 #[derive(Clone, Debug, Default)]
 pub struct Sql {
     text: String,
-    params: Vec<Bytes>,
+    params: Vec<Param>,
+}
+
+/// A value that a statement takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Param {
+    /// One that belongs to the statement.
+    Fixed(Bytes),
+    /// What the query string's filter of this number compares with.
+    Operand(usize),
+    /// The payload's rows.
+    Rows,
+    /// The mark of the guard of this number.
+    Mark(usize),
+}
+
+/// The values of one request, for the statement of all requests of its shape.
+#[derive(Clone, Debug, Default)]
+pub struct Values {
+    /// What the query string's filters compare with.
+    pub operands: Vec<Bytes>,
+    /// The payload's rows, a JSON array.
+    pub rows: Bytes,
+    /// The marks of the guards.
+    pub marks: Vec<String>,
 }
 
 impl Sql {
@@ -65,9 +90,14 @@ impl Sql {
         self.name(of).push(".").name(column)
     }
 
-    /// Adds a value.
+    /// Adds a value that belongs to the statement.
     pub fn value(&mut self, value: impl Into<Bytes>) -> &mut Self {
-        self.params.push(value.into());
+        self.param(Param::Fixed(value.into()))
+    }
+
+    /// Adds a value.
+    pub fn param(&mut self, param: Param) -> &mut Self {
+        self.params.push(param);
         // Writing to a string cannot fail.
         let _ = write!(self.text, "${}", self.params.len());
         self
@@ -107,9 +137,15 @@ impl Sql {
         &self.text
     }
 
-    /// Its parameters.
-    pub fn params(&self) -> &[Bytes] {
-        &self.params
+    /// Its parameters for a request with these values.
+    pub fn bound<'a>(&'a self, values: &'a Values) -> Vec<Option<&'a [u8]>> {
+        let bind = |param: &'a Param| match param {
+            Param::Fixed(value) => Some(value.as_ref()),
+            Param::Operand(number) => values.operands.get(*number).map(Bytes::as_ref),
+            Param::Rows => Some(values.rows.as_ref()),
+            Param::Mark(number) => values.marks.get(*number).map(String::as_bytes),
+        };
+        self.params.iter().map(bind).collect()
     }
 }
 

@@ -15,7 +15,7 @@ use super::{
             write::Conflict,
         },
     },
-    Sql,
+    Param, Sql,
     condition::{self, Embeds},
 };
 
@@ -43,7 +43,6 @@ impl Write<'_> {
     pub fn insert(
         &self,
         sql: &mut Sql,
-        payload: &Payload,
         columns: &[&Column],
         missing: Missing,
         conflict: Option<&Conflict>,
@@ -59,7 +58,7 @@ impl Write<'_> {
         }
         sql.push(" select ");
         sql.list(columns, ", ", |sql, column| self.payload_column(sql, column));
-        self.body(sql, payload, columns, missing);
+        self.body(sql, columns, missing);
         if only {
             let payload_node = Node {
                 alias: BODY.to_owned(),
@@ -109,7 +108,7 @@ impl Write<'_> {
             self.payload_column(sql, column);
         });
         sql.push(" from (select *");
-        self.body(sql, payload, columns, missing);
+        self.body(sql, columns, missing);
         sql.push(" limit 1) as ").name(BODY);
         self.chosen(sql);
         self.returned(sql);
@@ -151,10 +150,9 @@ impl Write<'_> {
     }
 
     /// Adds ` from` the payload's rows, with the types of the columns they are for.
-    fn body(&self, sql: &mut Sql, payload: &Payload, columns: &[&Column], missing: Missing) {
+    fn body(&self, sql: &mut Sql, columns: &[&Column], missing: Missing) {
         if columns.is_empty() {
-            sql.push(" from pg_catalog.json_array_elements(")
-                .value(payload.rows.clone());
+            sql.push(" from pg_catalog.json_array_elements(").param(Param::Rows);
             sql.push("::json) as ").name(BODY);
             return;
         }
@@ -170,12 +168,11 @@ impl Write<'_> {
                 sql.literal(&column.name).push(", ").push(default);
             });
             sql.push(") || elem.value) as pgrst_all from pg_catalog.jsonb_array_elements(");
-            sql.value(payload.rows.clone())
-                .push("::jsonb) as elem) as pgrst_payload, ");
+            sql.param(Param::Rows).push("::jsonb) as elem) as pgrst_payload, ");
             sql.push("pg_catalog.jsonb_to_recordset(pgrst_all)");
         } else {
             sql.push(" from pg_catalog.json_to_recordset(")
-                .value(payload.rows.clone())
+                .param(Param::Rows)
                 .push("::json)");
         }
         sql.push(" as ").name(BODY).push(" (");
