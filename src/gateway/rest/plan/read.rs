@@ -179,7 +179,10 @@ impl<'c> Planner<'c> {
         let source = Source::Relation(relationship.target.clone());
         let depth = above + 1;
         let mut node = self.node((&relationship.target, depth), relation, source, &embed.items)?;
-        if let Some(cap) = self.cap() {
+        let to_one = relationship.is_to_one();
+        // Where a key makes sure of one row, a limit would only keep the planner from joining as it likes.
+        let one_by_key = to_one && matches!(relationship.link, Link::Key { .. });
+        if let Some(cap) = self.cap().filter(|_| !one_by_key) {
             node.window = Bounds::Range(Range::default().capped(Some(cap)));
         }
         let key = embed.alias.clone().unwrap_or_else(|| embed.target.clone());
@@ -191,7 +194,7 @@ impl<'c> Planner<'c> {
             target: embed.target.clone(),
             by_target: false,
             link: &relationship.link,
-            to_one: relationship.is_to_one(),
+            to_one,
             inner: embed.join == Some(Join::Inner),
             spread: embed.spread,
             joined,

@@ -19,8 +19,8 @@ const ROWS: &str = "pgrst_rows";
 /// The level above an embed's rows, and the embed.
 pub type Parent<'p, 'c> = Option<(&'p Node<'c>, &'p Child<'c>)>;
 
-/// Joins an embed's rows. A single row is joined as it is and becomes JSON in the select list: the planner can then
-/// treat it as any other join.
+/// Joins an embed's rows. A single row becomes JSON where it is found: the planner can still treat it as any other join,
+/// and where it remembers rows of the joined side, it remembers their JSON.
 pub fn join(sql: &mut Sql, reader: &Reader<'_>, node: &Node<'_>, child: &Child<'_>) {
     sql.push(if child.inner {
         " join lateral ("
@@ -28,11 +28,13 @@ pub fn join(sql: &mut Sql, reader: &Reader<'_>, node: &Node<'_>, child: &Child<'
         " left join lateral ("
     });
     let parent = Some((node, child));
-    if child.to_one {
-        reader.rows(sql, &child.node, parent, child.spread);
+    if child.to_one && child.spread {
+        reader.rows(sql, &child.node, parent, true);
     } else {
         sql.push("select ");
-        if child.spread {
+        if child.to_one {
+            sql.push("pg_catalog.to_jsonb(").name(ROWS).push(".*) as ").name(VALUE);
+        } else if child.spread {
             sql.push("nullif(pg_catalog.count(*), 0) as ").name(VALUE);
             for key in keys(&child.node) {
                 sql.push(", pg_catalog.json_agg(")
@@ -51,7 +53,8 @@ pub fn join(sql: &mut Sql, reader: &Reader<'_>, node: &Node<'_>, child: &Child<'
         sql.push(") as ").name(ROWS);
     }
     sql.push(") as ").name(&child.joined).push(" on ");
-    if child.inner {
+    // A single row is joined or is not; rows made one value give one in any case.
+    if child.inner && !child.to_one {
         presence(sql, child, true);
     } else {
         sql.push("true");
@@ -61,7 +64,7 @@ pub fn join(sql: &mut Sql, reader: &Reader<'_>, node: &Node<'_>, child: &Child<'
 /// Adds the test whether joined rows are there, or are not.
 pub fn presence(sql: &mut Sql, child: &Child<'_>, wanted: bool) {
     // A row of nulls is a row: `is null` would not see it.
-    if child.to_one {
+    if child.to_one && child.spread {
         sql.name(&child.joined);
     } else {
         sql.column(&child.joined, VALUE);
@@ -76,9 +79,7 @@ pub fn presence(sql: &mut Sql, child: &Child<'_>, wanted: bool) {
 /// Adds the JSON of an embed.
 pub fn value(sql: &mut Sql, child: &Child<'_>) {
     if child.to_one {
-        sql.push("pg_catalog.row_to_json(")
-            .name(&child.joined)
-            .push(".*)::jsonb");
+        sql.column(&child.joined, VALUE);
     } else {
         sql.push("coalesce(").column(&child.joined, VALUE).push(", '[]')");
     }

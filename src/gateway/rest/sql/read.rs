@@ -273,7 +273,8 @@ fn bounds(sql: &mut Sql, node: &Node<'_>) {
         Bounds::Window(window) => (window.limit, window.offset),
     };
     if let Some(limit) = limit {
-        sql.push(" limit ").value(limit.to_string());
+        // Not as a parameter: the planner is to know that a page is short.
+        sql.push(" limit ").push(&limit.to_string());
     }
     if let Some(offset) = offset {
         sql.push(" offset ").value(offset.to_string());
