@@ -7,7 +7,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 
 import pg from 'pg'
 
-import { client, letGo, must, proxy as wayTo, sql, start, subscribed, until, user } from './support.mjs'
+import { client, must, proxy as wayTo, sql, start, subscribed, until, user } from './support.mjs'
 
 /** How long a client may need to find its way back: it waits longer each time. */
 const BACK = 40_000
@@ -206,87 +206,6 @@ describe('a client that comes back', () => {
     await until(() => listening.ids.length >= written.length, 'the notes written meanwhile', BACK)
     same(listening.ids, written)
     await admin.end()
-  })
-})
-
-describe('a gap', () => {
-  const WINDOW = 2
-  let short
-  before(async () => {
-    short = await start({ args: ['--resume-window', String(WINDOW)] })
-    await sql(
-      short,
-      `create table public.notes (id bigint generated always as identity primary key, room text not null);
-       grant select on public.notes to anon;
-       alter publication supabase_realtime add table public.notes;`,
-    )
-  })
-  after(() => short.stop())
-
-  /** Resolves once what was written until now is not kept any more. */
-  const forgotten = () => letGo(short)
-
-  const watch = async (url) => {
-    const made = client({ ...short, url })
-    const [ids, gaps, joins] = [[], [], []]
-    const channel = made
-      .channel('gap')
-      .on('system', {}, ({ status, message }) => (status === 'error' ? gaps : joins).push(message))
-      .on('postgres_changes', { event: 'INSERT', schema: 'public', table: 'notes', filter: 'room=eq.gap' }, (change) =>
-        ids.push(change.new.id),
-      )
-    await subscribed(channel)
-    return { ids, gaps, joins }
-  }
-  const note = async () => {
-    const [{ id }] = await sql(short, `insert into public.notes (room) values ('gap') returning id`)
-    return Number(id)
-  }
-
-  test('is told to a client that was away for too long', async () => {
-    const way = await wayTo(short.url)
-    const { ids, gaps } = await watch(way.url)
-    const first = await note()
-    await until(() => ids.length === 1, 'the first note')
-    way.close()
-    await note()
-    await forgotten()
-    way.open()
-    await until(() => gaps.length > 0, 'word of the gap', BACK)
-    const last = await note()
-    await until(() => ids.at(-1) === last, 'a new note', BACK)
-    same(ids, [first, last])
-  })
-
-  test('is told to a client whose place was only known roughly', async () => {
-    const way = await wayTo(short.url)
-    const { ids, gaps } = await watch(way.url)
-    const first = await note()
-    await until(() => ids.length === 1, 'the first note')
-    way.close()
-    // killed while it was there: nobody noted where it was lost
-    await short.restart('SIGKILL')
-    await note()
-    await forgotten()
-    await short.restart('SIGKILL')
-    way.open()
-    await until(() => gaps.length > 0, 'word of the gap', BACK)
-    const last = await note()
-    await until(() => ids.at(-1) === last, 'a new note', BACK)
-    same(ids, [first, last])
-  })
-
-  test('is none where nothing changed', async () => {
-    const way = await wayTo(short.url)
-    const { ids, gaps, joins } = await watch(way.url)
-    way.close()
-    await forgotten()
-    way.open()
-    await until(() => joins.length === 2, 'it to be back', BACK)
-    const id = await note()
-    await until(() => ids.length > 0, 'a new note', BACK)
-    same(ids, [id])
-    assert.deepEqual(gaps, [])
   })
 })
 

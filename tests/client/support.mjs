@@ -194,7 +194,9 @@ async function passage(open, listen) {
     cut,
     /** Nothing passes any more, and nobody is told. */
     freeze: () => pairs.forEach((pair) => pair.forEach((each) => each.unpipe())),
-    /** Whoever tries is turned away, until it is opened again. */
+    /** Nobody new comes through, until it is opened again. */
+    shut: () => (closed = true),
+    /** The same, and who is there is cut off. */
     close: () => {
       closed = true
       cut()
