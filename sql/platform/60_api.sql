@@ -1,4 +1,5 @@
--- What the API's services listen to: publications for realtime, and word of DDL for REST's schema cache.
+-- What the API's services listen to: publications for realtime, and word of DDL for REST's schema cache and for what
+-- realtime remembers.
 
 do $$
 begin
@@ -8,6 +9,10 @@ begin
   end if;
   if not exists (select from pg_catalog.pg_publication where pubname = 'supabase_realtime_messages_publication') then
     create publication supabase_realtime_messages_publication for table realtime.messages with (publish = 'insert');
+  end if;
+  -- the tables that policies read; the gateway adds them
+  if not exists (select from pg_catalog.pg_publication where pubname = 'switchboard_policies') then
+    create publication switchboard_policies;
   end if;
 end
 $$;
@@ -64,3 +69,46 @@ begin
   end if;
 end
 $$;
+
+-- Puts word of DDL into the stream of changes, in the order of commits: what realtime remembers of policies ends there.
+create or replace function realtime.tell_ddl()
+returns event_trigger
+language plpgsql
+set search_path = ''
+as $$
+begin
+  if tg_event = 'ddl_command_end' then
+    if tg_tag in ('COMMENT', 'CREATE INDEX', 'REINDEX', 'REFRESH MATERIALIZED VIEW') then
+      return;
+    end if;
+    -- Temporary objects are nobody else's business. Some commands do not say what they did; those are told.
+    if exists (select from pg_event_trigger_ddl_commands())
+      and not exists (
+        select
+        from pg_event_trigger_ddl_commands() as command
+        where command.schema_name is distinct from 'pg_temp'
+      )
+    then
+      return;
+    end if;
+  elsif not exists (select from pg_event_trigger_dropped_objects() as dropped where not dropped.is_temporary) then
+    return;
+  end if;
+  perform pg_logical_emit_message(true, 'realtime.ddl', tg_tag);
+end
+$$;
+
+do $$
+begin
+  if not exists (select from pg_catalog.pg_event_trigger where evtname = 'switchboard_ddl') then
+    create event trigger switchboard_ddl on ddl_command_end execute function realtime.tell_ddl();
+  end if;
+  if not exists (select from pg_catalog.pg_event_trigger where evtname = 'switchboard_drop') then
+    create event trigger switchboard_drop on sql_drop execute function realtime.tell_ddl();
+  end if;
+end
+$$;
+
+-- Also where triggers are off, as while a dump is restored.
+alter event trigger switchboard_ddl enable always;
+alter event trigger switchboard_drop enable always;
