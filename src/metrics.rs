@@ -71,6 +71,16 @@ pub fn duty_ran(duty: &'static str, took: Duration, done: Result<u64, ()>) {
     }
 }
 
+/// How realtime knew whether a subscriber may see a change.
+static VISIBILITY: LazyLock<Family<[(&'static str, &'static str); 1], Counter>> = LazyLock::new(Family::default);
+
+/// Counts changes of which realtime remembered whether a subscriber may see them, and those that it asked Postgres about.
+pub fn visibility_checked(remembered: u64, asked: u64) {
+    for (from, count) in [("memory", remembered), ("postgres", asked)] {
+        VISIBILITY.get_or_create(&[("from", from)]).inc_by(count);
+    }
+}
+
 /// The desk as `chat.gauges()` tells it.
 #[derive(Debug, Deserialize)]
 struct Desk {
@@ -170,6 +180,11 @@ fn render(desk: Option<Desk>) -> String {
     registry.register("duty_errors", "Ticks that failed", DUTIES.errors.clone());
     registry.register("duty_done", "Things that a duty did", DUTIES.done.clone());
     registry.register_with_unit("duty", "Time spent on a duty", Unit::Seconds, DUTIES.seconds.clone());
+    registry.register(
+        "realtime_visibility_checks",
+        "Changes of rows judged for a subscriber",
+        VISIBILITY.clone(),
+    );
     gauge(
         &mut registry,
         "up",

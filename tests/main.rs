@@ -15,4 +15,5 @@ mod realtime;
 mod session;
 mod stand_in;
 mod support;
+mod visibility;
 mod worker;

@@ -28,6 +28,7 @@ use super::{Context, answers::Answers, keys::Keys};
 use crate::shutdown::Shutdown;
 use authorize::Authorizer;
 use changes::Changes;
+pub use changes::policy;
 use cluster::Cluster;
 use error::HandshakeError;
 use hub::Hub;

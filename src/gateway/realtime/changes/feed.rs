@@ -18,13 +18,15 @@ use tokio::{
 use super::{
     due::Due,
     history::History,
-    judge::Judge,
+    judge::{Judge, Unreadable},
+    offer::Offer,
     pause::Pause,
+    policy::watch::Watch,
     position::Position,
     registry::Registry,
     resume::Returning,
     slot,
-    stream::{Said, Stream, StreamError, Streamed},
+    stream::{Batch, Said, Stream, StreamError},
 };
 use crate::{
     db::Database,
@@ -88,6 +90,8 @@ pub struct Feed {
     parts: Parts,
     judge: Judge,
     history: History,
+    offer: Offer,
+    watch: Watch,
     /// Up to where the stream has been read and delivered; nothing before the first time.
     position: Option<Lsn>,
     /// Where the log ended when this process first read it: what is before was for clients of an earlier one.
@@ -106,6 +110,10 @@ enum FeedError {
     Database(#[from] sqlx::Error),
     #[error("this gateway has another name, or was taken for dead")]
     Renamed,
+    #[error(transparent)]
+    Policies(#[from] Unreadable),
+    #[error("what policies read can be streamed from here on")]
+    Watchable,
 }
 
 impl Feed {
@@ -115,6 +123,8 @@ impl Feed {
             parts,
             judge,
             history: History::new(window),
+            offer: Offer::default(),
+            watch: Watch::default(),
             position: None,
             past: Lsn::ZERO,
             slot_failed: false,
@@ -131,15 +141,21 @@ impl Feed {
                 error = self.session() => error,
                 () = stop.started() => break,
             };
+            if let FeedError::Watchable = error {
+                tracing::info!("opening the stream of database changes anew: {error}");
+                continue;
+            }
             self.parts.live.send_replace(false);
             self.parts
                 .health
                 .failing("the stream of database changes is interrupted");
             tracing::warn!(%error, "the stream of database changes is interrupted; trying again");
-            if let FeedError::Stream(error) = &error
-                && error.is_slots_fault()
-            {
-                self.slot_failed = true;
+            match &error {
+                // It may be a publication that was made, or changed, after what is still to be read.
+                FeedError::Policies(_) => self.watch.fail(),
+                FeedError::Stream(error) if error.is_refusal() && self.watch.on => self.watch.fail(),
+                FeedError::Stream(error) if error.is_slots_fault() => self.slot_failed = true,
+                _ => {}
             }
             if started.elapsed() > Pause::LONGEST {
                 pause = Pause::default();
@@ -174,12 +190,18 @@ impl Feed {
         if self.started.is_none() {
             self.start(held, from).await?;
         }
-        let mut stream = Stream::open(&self.parts.database, &node.slot(), from).await?;
-        self.judge.forget_tables();
+        let watching = self.watch.begin(&self.parts.pool, self.past.max(from)).await?;
+        let mut stream = Stream::open(&self.parts.database, &node.slot(), from, watching).await?;
+        self.judge.begin(watching);
+        self.offer = Offer::default();
         // From here on the slot is ours and keeps what comes.
-        tracing::info!(slot = node.slot(), "streaming database changes");
+        tracing::info!(slot = node.slot(), watching, "streaming database changes");
         self.parts.cluster.listens();
+        self.judge.freshen().await?;
         loop {
+            if self.watch.is_over(stream.position()) {
+                return Err(FeedError::Watchable);
+            }
             if stream.position() >= self.past && !*self.parts.live.borrow() {
                 self.parts.live.send_replace(true);
                 self.parts.health.ready();
@@ -190,10 +212,13 @@ impl Feed {
                     let batch = stream.batch().await?;
                     let position = stream.position();
                     self.hear(stream.said());
-                    self.take(batch, position).await;
+                    self.take(batch, position).await?;
                     stream.acknowledge(self.history.dispensable(position));
                 }
-                Some(first) = self.parts.returning.recv() => self.welcome_back(first).await,
+                Some(first) = self.parts.returning.recv() => {
+                    self.judge.freshen().await?;
+                    self.welcome_back(first).await;
+                }
                 _ = names.changed() => return Err(FeedError::Renamed),
             }
         }
@@ -260,18 +285,21 @@ impl Feed {
     }
 
     /// Delivers what arrived and keeps it for those who are away.
-    async fn take(&mut self, batch: Vec<Streamed>, end: Lsn) {
+    async fn take(&mut self, batch: Batch, end: Lsn) -> Result<(), Unreadable> {
+        self.judge.observe(&batch).await?;
+        let batch = self.offer.of(batch, self.judge.policies());
         let past = batch.partition_point(|streamed| streamed.position.commit < self.past.0);
         let present = &batch[past..];
         if !present.is_empty() {
             let registry = &self.parts.registry;
-            let due = || Due::of(present, registry);
+            let due = |part| Due::of(part, registry);
             self.judge.deliver(present, Some(&self.parts.hub), due).await;
         }
         let inside = batch.last().map(|last| last.position.next());
         self.history.keep(batch, end, std::time::Instant::now());
         self.position = Some(end);
         self.parts.delivered.reached(Position::new(end.0, 0), inside);
+        Ok(())
     }
 
     /// Delivers to channels that are back what they missed, then lets them take part.
@@ -292,7 +320,7 @@ impl Feed {
         }
         let first = missing_since.values().min().copied().unwrap_or_default();
         for part in self.history.since(first) {
-            let due = || {
+            let due = |part| {
                 let mut due = Due::of(part, &registry);
                 due.retain(|due| missing_since[&due.subscription.listener.id] <= due.streamed.position);
                 due

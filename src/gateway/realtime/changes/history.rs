@@ -160,7 +160,6 @@ mod tests {
 
     fn change(relation: &Arc<Relation>, commit: u64, number: u32, bytes: usize) -> Streamed {
         Streamed {
-            xid: 7,
             position: Position::new(commit, number),
             committed: 0,
             relation: Arc::clone(relation),

@@ -1,7 +1,7 @@
 //! `postgres_changes`: row changes from the write-ahead log to those who subscribed and may see them.
 //!
 //! ```text
-//!  stream ──▶ feed: match (registry, filter) ──▶ ask Postgres (visibility) ──▶ deliver (record) ──▶ sockets
+//!  stream ──▶ feed: match (registry, filter) ──▶ remember, or ask Postgres (visibility) ──▶ deliver (record) ──▶ sockets
 //!                          ▲
 //!  joins ──▶ subscribe ────┘
 //! ```
@@ -10,6 +10,8 @@
 //! - [`subscribe`] from a join's parameters to subscriptions, by what the [`catalog`] says; [`subscribed`] until they
 //!   end; [`registry`] who is subscribed; [`filter`] how filters are written, [`condition`] which rows meet them
 //! - [`table`] what a table is and what each role may read of it; [`tables`] those the loop has met
+//! - [`memory`] who may see what, as far as it is known: the [`decisions`], and what [`policy`] says they rest on;
+//!   [`offer`] leaves to clients what is not streamed for that alone
 //! - [`due`] whom a batch concerns; [`questions`] what Postgres is asked about it; [`visibility`] how, each answer by a
 //!   [`snapshot`] late enough; [`refusal`] which of its errors concern one table and which all
 //! - [`verdict`] what becomes of a change for one subscriber; [`deliver`] his event: [`record`], [`encode`], [`types`]
@@ -41,6 +43,7 @@ pub use subscribed::{Client, Subscribed};
 
 mod catalog;
 mod condition;
+mod decisions;
 mod deliver;
 mod due;
 mod encode;
@@ -49,8 +52,11 @@ mod filter;
 mod history;
 mod judge;
 mod ledger;
+mod memory;
+mod offer;
 mod pause;
 mod pgoutput;
+pub mod policy;
 mod position;
 mod questions;
 mod record;

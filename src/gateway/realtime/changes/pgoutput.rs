@@ -43,7 +43,7 @@ pub struct Column {
 }
 
 /// One column's value in a row.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Cell {
     /// NULL.
     Null,
@@ -96,6 +96,8 @@ pub enum Message {
     Relation(Relation),
     /// A row changed.
     Change(Change),
+    /// Tables, by [`Relation::oid`], lost all rows.
+    Truncate(Vec<u32>),
 }
 
 /// The stream cannot be understood.
@@ -127,7 +129,7 @@ impl Relation {
     }
 }
 
-/// Reads a message; `None` for one that does not concern us (truncate, type, origin).
+/// Reads a message; `None` for one that does not concern us (type, origin).
 ///
 /// # Errors
 /// When it is cut off or not what the protocol says.
@@ -173,6 +175,12 @@ pub fn decode(mut data: Bytes) -> Result<Option<Message>, Malformed> {
                 old: Some(tuple(data)?),
                 new: None,
             }))
+        }
+        b'T' => {
+            let tables = data.try_get_u32()?;
+            data.try_get_u8()?; // cascade, restart identity
+            let tables = (0..tables).map(|_| data.try_get_u32()).collect::<Result<_, _>>()?;
+            Some(Message::Truncate(tables))
         }
         _ => None,
     })
@@ -279,11 +287,11 @@ mod tests {
 
     #[test]
     fn a_message_cut_anywhere_is_an_error() {
-        for whole in [RELATION, UPDATE] {
+        for whole in [RELATION, UPDATE, b"T\0\0\0\x01\0\0\0\x40\x01"] {
             for length in 0..whole.len() {
                 assert!(decode(Bytes::copy_from_slice(&whole[..length])).is_err(), "{length}");
             }
         }
-        assert!(matches!(decode(Bytes::from_static(b"T\0\0\0\x01")), Ok(None)));
+        assert!(matches!(decode(Bytes::from_static(b"Y")), Ok(None)));
     }
 }

@@ -1,4 +1,5 @@
-//! What Postgres is asked about a batch: the conditions we cannot decide, and who may see which row.
+//! What Postgres is asked about changes: the conditions we cannot decide, and who may see which row, if that is not
+//! remembered.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -7,14 +8,17 @@ use std::{
 
 use super::{
     condition::Condition,
+    decisions::{Values, pick},
     due::Due,
+    memory::Memory,
     pgoutput::{Cell, Kind},
+    policy::{Policy, Who},
     table::Deleted,
     tables::Tables,
-    verdict::{Asked, Verdicts},
-    visibility::{Asker, Question},
+    verdict::{Judged, Verdicts},
+    visibility::{Answer, Asker, Look, MAX_ROWS_OF_ONE, Question},
 };
-use crate::db::session::Failure;
+use crate::{db::session::Failure, metrics};
 
 /// What is asked of one identity by one statement: the statement's name and the claims.
 type Asking<'a> = (&'a str, &'a str);
@@ -85,63 +89,174 @@ pub async fn decide(asker: &mut Asker, due: &mut Vec<Due<'_>>) -> Result<(), Fai
     Ok(())
 }
 
-/// Asks for each identity once about all rows that concern it.
+/// When somebody has to have the right to see a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AsOf {
+    /// When it was committed, or later.
+    Commit,
+    /// When he is back.
+    Now,
+}
+
+/// Finds out who may see what: from memory, else by asking for each identity once about all rows that concern it. Of
+/// several rows that policies cannot tell apart one is asked about.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn ask(asker: &mut Asker, tables: &Tables, due: &[Due<'_>]) -> Result<Verdicts, Failure> {
-    let (questions, asked, transactions) = questions(tables, due);
-    let answers = if questions.is_empty() {
-        Vec::new()
-    } else {
-        asker.ask(&transactions, &questions).await?
+pub async fn ask(
+    asker: &mut Asker,
+    tables: &Tables,
+    memory: &mut Memory,
+    due: &[Due<'_>],
+    as_of: AsOf,
+) -> Result<Verdicts, Failure> {
+    let mut verdicts = Verdicts {
+        judged: vec![Judged::Unasked; due.len()],
+        answers: Vec::new(),
     };
-    Ok(Verdicts { asked, answers })
+    let mut open: Vec<usize> = (0..due.len()).collect();
+    let postponing = match as_of {
+        AsOf::Commit => [true, false].as_slice(),
+        AsOf::Now => &[false],
+    };
+    for postponing in postponing {
+        let mut questions = Questions::default();
+        let mut postponed = Vec::new();
+        for at in open {
+            verdicts.judged[at] = match questions.of(tables, memory, &due[at], as_of, *postponing) {
+                Found::Known(judged) => judged,
+                Found::Asked(number, place) => Judged::Asked(verdicts.answers.len() + number, place),
+                Found::Postponed => {
+                    postponed.push(at);
+                    continue;
+                }
+            };
+        }
+        let answers = if questions.list.is_empty() {
+            Vec::new()
+        } else {
+            asker.ask(&mut memory.since(), &questions.list).await?
+        };
+        questions.remember(memory, &answers);
+        verdicts.answers.extend(answers);
+        open = postponed;
+    }
+    let count = |what: fn(&Judged) -> bool| verdicts.judged.iter().filter(|judged| what(judged)).count() as u64;
+    metrics::visibility_checked(
+        count(|judged| matches!(judged, Judged::Remembered(_))),
+        count(|judged| matches!(judged, Judged::Asked(..))),
+    );
+    Ok(verdicts)
 }
 
-/// What to ask, where each of the due finds its answer, and the transactions an answer has to know of.
-fn questions(tables: &Tables, due: &[Due<'_>]) -> (Vec<Question>, Asked, Vec<u32>) {
-    let (mut questions, mut numbers): (Vec<Question>, HashMap<Asking<'_>, usize>) = Default::default();
-    let mut places: HashMap<(usize, usize), usize> = HashMap::new();
-    let (mut asked, mut transactions) = (HashMap::new(), HashSet::new());
-    for (at, due) in due.iter().enumerate() {
-        if due.refusal.is_some() {
-            continue;
-        }
-        let Some((table, access)) = tables.known(due) else {
-            continue;
+/// What to ask of identities.
+#[derive(Default)]
+struct Questions<'d> {
+    list: Vec<Question>,
+    /// The question that takes more rows.
+    numbers: HashMap<Asking<'d>, usize>,
+    places: HashMap<(usize, usize), usize>,
+    /// By question: whose answer can be remembered.
+    rememberable: HashMap<usize, (Arc<Policy>, Who)>,
+    asked: HashSet<(usize, Who, Values)>,
+    looks: HashMap<(u32, usize), Arc<Look>>,
+}
+
+/// How one of the due is judged.
+enum Found {
+    Known(Judged),
+    /// By the question of this number, and the row's place in it.
+    Asked(usize, usize),
+    /// By the answer to another.
+    Postponed,
+}
+
+impl<'d> Questions<'d> {
+    /// `postponing` leaves aside what an answer under way may decide.
+    fn of(
+        &mut self,
+        tables: &'d Tables,
+        memory: &mut Memory,
+        due: &'d Due<'_>,
+        as_of: AsOf,
+        postponing: bool,
+    ) -> Found {
+        let unasked = Found::Known(Judged::Unasked);
+        let Some((table, access)) = tables.known(due).filter(|_| due.refusal.is_none()) else {
+            return unasked;
         };
         let change = &due.streamed.change;
-        let (statement, row) = match (change.kind, &change.new, &change.old) {
+        let (statement, row, new) = match (change.kind, &change.new, &change.old) {
             (Kind::Delete, _, Some(old)) => match &access.deleted {
-                Deleted::Asked(statement) => (statement, Some(table.old_row(old))),
-                Deleted::Unasked => continue,
+                Deleted::Asked(statement) => (statement, Some(table.old_row(old)), None),
+                Deleted::Unasked => return unasked,
             },
             (_, Some(new), _) => match &access.by_key {
-                Some(statement) => (statement, table.key(new)),
-                None => continue,
+                Some(statement) => (statement, table.key(new), Some(new)),
+                None => return unasked,
             },
-            _ => continue,
+            _ => return unasked,
         };
-        let Some(row) = row else { continue };
+        let Some(row) = row else { return unasked };
         let identity = &due.subscription.identity;
         let asking = (statement.name(), identity.claims.raw());
-        let number = *numbers.entry(asking).or_insert_with(|| {
-            questions.push(Question {
-                statement: Arc::clone(statement),
-                identity: Arc::clone(identity),
-                rows: Vec::new(),
+        let row_of = std::ptr::from_ref(due.streamed).addr();
+        let open = self.numbers.get(&asking).copied();
+        if let Some((number, place)) = open.and_then(|number| Some((number, self.places.get(&(number, row_of))?))) {
+            return Found::Asked(number, *place);
+        }
+        let relation = &due.streamed.relation;
+        let mut rememberable = None;
+        if let Some(policy) = new.and_then(|_| memory.policy(relation.oid, &identity.role)) {
+            let who = memory.who(&policy, identity);
+            // A value that was not sent cannot be compared.
+            if let Some(values) = new.and_then(|new| pick(relation, new, &policy.columns)) {
+                if let (AsOf::Commit, Some(visible)) = (as_of, memory.get(&policy, &values, &who)) {
+                    return Found::Known(Judged::Remembered(visible));
+                }
+                if !self.asked.insert((policy.id, who, values)) && postponing {
+                    return Found::Postponed;
+                }
+            }
+            rememberable = Some((policy, who));
+        }
+        let number = open
+            .filter(|number| self.list[*number].rows.len() < MAX_ROWS_OF_ONE)
+            .unwrap_or_else(|| {
+                let number = self.list.len();
+                let look = rememberable.map(|(policy, who)| {
+                    let key = (relation.oid, policy.id);
+                    let look = self
+                        .looks
+                        .entry(key)
+                        .or_insert_with(|| Arc::new(table.look(&policy.columns)));
+                    let look = Arc::clone(look);
+                    self.rememberable.insert(number, (policy, who));
+                    look
+                });
+                self.list.push(Question {
+                    statement: Arc::clone(statement),
+                    identity: Arc::clone(identity),
+                    rows: Vec::new(),
+                    look,
+                });
+                self.numbers.insert(asking, number);
+                number
             });
-            questions.len() - 1
-        });
-        let place = *places
-            .entry((number, std::ptr::from_ref(due.streamed).addr()))
-            .or_insert_with(|| {
-                questions[number].rows.push(row);
-                questions[number].rows.len() - 1
-            });
-        asked.insert(at, (number, place));
-        transactions.insert(due.streamed.xid);
+        let rows = &mut self.list[number].rows;
+        rows.push(row);
+        self.places.insert((number, row_of), rows.len() - 1);
+        Found::Asked(number, rows.len() - 1)
     }
-    (questions, asked, transactions.into_iter().collect())
+
+    /// Errors, and rows that are gone, are not remembered.
+    fn remember(self, memory: &mut Memory, answers: &[Answer]) {
+        for (number, (policy, who)) in self.rememberable {
+            if let Some(Answer::Visible(visible, values)) = answers.get(number) {
+                for (place, values) in values {
+                    memory.remember(&policy, values.clone(), who, visible.contains(place));
+                }
+            }
+        }
+    }
 }

@@ -19,8 +19,15 @@ use crate::{
     gateway::realtime::cluster::PREFIX,
 };
 
-/// What clients may subscribe to, and what the database broadcasts.
-pub const PUBLICATIONS: [&str; 2] = ["supabase_realtime", "supabase_realtime_messages_publication"];
+/// What clients may subscribe to, what the database broadcasts, and what policies read.
+const PUBLICATIONS: [&str; 3] = [
+    "supabase_realtime",
+    "supabase_realtime_messages_publication",
+    "switchboard_policies",
+];
+
+/// What an event trigger puts into the stream for every change of definitions.
+const DDL: &str = "realtime.ddl";
 
 /// Values are compared with what other connections print.
 const OPTIONS: &str =
@@ -44,8 +51,6 @@ pub struct Said {
 /// A row's change with the definition it is written by.
 #[derive(Debug)]
 pub struct Streamed {
-    /// The transaction.
-    pub xid: u32,
     /// Where it stands among all others.
     pub position: Position,
     /// When it committed, microseconds since 2000.
@@ -67,11 +72,53 @@ impl Streamed {
     }
 }
 
+/// What arrived together.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// In the order of their commits.
+    pub transactions: Vec<Transaction>,
+    /// Whether more of the last transaction is to come.
+    pub open: bool,
+    changes: usize,
+}
+
+/// A transaction, or a piece of one.
+#[derive(Debug)]
+pub struct Transaction {
+    /// Its number.
+    pub xid: u32,
+    /// Whether definitions changed.
+    pub ddl: bool,
+    /// The tables that lost all rows.
+    pub truncated: Vec<u32>,
+    /// The rows that changed.
+    pub changes: Vec<Streamed>,
+}
+
+impl Batch {
+    /// Rows that changed.
+    pub fn changes(&self) -> usize {
+        self.changes
+    }
+
+    fn transaction(&mut self, open: &Open) -> &mut Transaction {
+        if self.transactions.last().is_none_or(|last| last.xid != open.xid) {
+            self.transactions.push(Transaction {
+                xid: open.xid,
+                ddl: false,
+                truncated: Vec::new(),
+                changes: Vec::new(),
+            });
+        }
+        self.transactions.last_mut().expect("one was just added")
+    }
+}
+
 /// The open stream.
 pub struct Stream {
     client: ReplicationClient,
     relations: HashMap<u32, Arc<Relation>>,
-    open: Option<Transaction>,
+    open: Option<Open>,
     said: Vec<Said>,
     /// Taken from the client, and not yet looked at.
     arrived: Option<ReplicationEvent>,
@@ -79,7 +126,7 @@ pub struct Stream {
 }
 
 /// The transaction under way.
-struct Transaction {
+struct Open {
     xid: u32,
     committed: i64,
     /// Of the next change.
@@ -101,6 +148,11 @@ pub enum StreamError {
 }
 
 impl StreamError {
+    /// Whether it is Postgres' word.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Connection(PgWireError::Server(_)))
+    }
+
     /// Whether the slot itself cannot go on: it is gone, invalidated, or what it has to read next names a
     /// publication that did not exist then.
     pub fn is_slots_fault(&self) -> bool {
@@ -113,12 +165,18 @@ impl StreamError {
 }
 
 impl Stream {
-    /// Opens the stream of a slot, from a position already reached or the slot's own.
+    /// Opens the stream of a slot, from a position already reached or the slot's own; `watching` includes what policies
+    /// read.
     ///
     /// # Errors
     /// When it cannot be opened.
-    pub async fn open(database: &Database, slot: &str, from: Lsn) -> Result<Self, StreamError> {
-        let config = config(database, slot).with_start_lsn(from);
+    pub async fn open(database: &Database, slot: &str, from: Lsn, watching: bool) -> Result<Self, StreamError> {
+        let publications = if watching {
+            &PUBLICATIONS[..]
+        } else {
+            &PUBLICATIONS[..2]
+        };
+        let config = config(database, slot, publications).with_start_lsn(from);
         let mut client = ReplicationClient::connect(config).await?;
         client.wait_started().await?;
         Ok(Self {
@@ -142,27 +200,28 @@ impl Stream {
         Ok(())
     }
 
-    /// Everything that has arrived, once something has. Empty when nothing of it was a change. What is returned counts
+    /// Everything that has arrived, once something has. Empty when nothing of it concerns us. What is returned counts
     /// as read only after [`Stream::acknowledge`].
     ///
     /// # Errors
     /// When the stream has ended. What arrived before is lost here and comes again.
-    pub async fn batch(&mut self) -> Result<Vec<Streamed>, StreamError> {
-        let mut batch = Vec::new();
+    pub async fn batch(&mut self) -> Result<Batch, StreamError> {
+        let mut batch = Batch::default();
         let (mut events, mut said) = (0_usize, 0_usize);
         loop {
             // Between transactions with nothing more at hand the batch is complete; inside one the rest is on its way.
             let event = if let Some(event) = self.arrived.take() {
                 Some(event)
-            } else if events == 0 || self.open.is_some() && batch.len() < MAX_CHANGES {
+            } else if events == 0 || self.open.is_some() && batch.changes < MAX_CHANGES {
                 self.client.recv().await?
-            } else if batch.len() < MAX_CHANGES
+            } else if batch.changes < MAX_CHANGES
                 && events < MAX_CHANGES
                 && said < MAX_MESSAGES
                 && let Some(event) = self.client.recv().now_or_never()
             {
                 event?
             } else {
+                batch.open = self.open.is_some();
                 return Ok(batch);
             };
             events += 1;
@@ -172,7 +231,7 @@ impl Stream {
                     commit_time_micros,
                     final_lsn,
                 } => {
-                    self.open = Some(Transaction {
+                    self.open = Some(Open {
                         xid,
                         committed: commit_time_micros,
                         position: Position::new(final_lsn.0, 0),
@@ -191,34 +250,31 @@ impl Stream {
                     said += content.len();
                     self.said.push(Said { at: lsn, content });
                 }
+                ReplicationEvent::Message { prefix, .. } if prefix == DDL => {
+                    if let Some(open) = &self.open {
+                        batch.transaction(open).ddl = true;
+                    }
+                }
                 ReplicationEvent::XLogData { data, .. } => match pgoutput::decode(data)? {
                     Some(Message::Relation(relation)) => {
                         let relation = Arc::new(relation);
                         let before = self.relations.insert(relation.oid, Arc::clone(&relation));
                         // A table looks one way within a batch.
-                        if before.is_some_and(|before| before != relation) && !batch.is_empty() {
+                        if before.is_some_and(|before| before != relation) && batch.changes > 0 {
+                            batch.open = self.open.is_some();
                             return Ok(batch);
                         }
                     }
+                    Some(Message::Truncate(tables)) => {
+                        let open = self.open.as_ref().ok_or(pgoutput::Malformed)?;
+                        batch.transaction(open).truncated.extend(tables);
+                    }
                     Some(Message::Change(change)) => {
-                        let relation = self.relations.get(&change.relation).ok_or(pgoutput::Malformed)?;
-                        let width = relation.columns.len();
-                        if [&change.old, &change.new]
-                            .into_iter()
-                            .flatten()
-                            .any(|row| row.len() != width)
-                        {
-                            return Err(pgoutput::Malformed.into());
-                        }
                         let open = self.open.as_mut().ok_or(pgoutput::Malformed)?;
-                        batch.push(Streamed {
-                            xid: open.xid,
-                            position: open.position,
-                            committed: open.committed,
-                            relation: Arc::clone(relation),
-                            change,
-                        });
+                        let streamed = streamed(&self.relations, open, change)?;
                         open.position = open.position.next();
+                        batch.transaction(open).changes.push(streamed);
+                        batch.changes += 1;
                     }
                     None => {}
                 },
@@ -243,7 +299,29 @@ impl Stream {
     }
 }
 
-fn config(database: &Database, slot: &str) -> ReplicationConfig {
+fn streamed(
+    relations: &HashMap<u32, Arc<Relation>>,
+    open: &Open,
+    change: Change,
+) -> Result<Streamed, pgoutput::Malformed> {
+    let relation = relations.get(&change.relation).ok_or(pgoutput::Malformed)?;
+    let width = relation.columns.len();
+    if [&change.old, &change.new]
+        .into_iter()
+        .flatten()
+        .any(|row| row.len() != width)
+    {
+        return Err(pgoutput::Malformed);
+    }
+    Ok(Streamed {
+        position: open.position,
+        committed: open.committed,
+        relation: Arc::clone(relation),
+        change,
+    })
+}
+
+fn config(database: &Database, slot: &str, publications: &[&str]) -> ReplicationConfig {
     let options = database.options(Login::Admin);
     let (user, port) = (options.get_username().to_owned(), options.get_port());
     let name = options.get_database().unwrap_or(&user).to_owned();
@@ -256,9 +334,9 @@ fn config(database: &Database, slot: &str) -> ReplicationConfig {
             password,
             name,
             slot,
-            PUBLICATIONS,
+            publications.to_vec(),
         ),
-        None => ReplicationConfig::new(options.get_host(), user, password, name, slot, PUBLICATIONS)
+        None => ReplicationConfig::new(options.get_host(), user, password, name, slot, publications.to_vec())
             .with_port(port)
             .with_tls(tls(database, options.get_ssl_mode())),
     };

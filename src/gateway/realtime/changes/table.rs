@@ -11,7 +11,7 @@ use sqlx::{PgPool, postgres::types::Oid};
 use super::{
     pgoutput::{Cell, Identity, Relation},
     types::{self, Type},
-    visibility::Statement,
+    visibility::{Look, Statement},
 };
 
 /// A change of grants or policies sends the table's definition anew and so is known at once; one of a role's own
@@ -168,17 +168,34 @@ impl Table {
     /// `offset 0` keeps each key a look-up in the index: joined freely, a small table is read whole and the policies
     /// run for every row of it.
     fn by_key(&self) -> String {
-        let same = self.primary_key.iter().enumerate().map(|(number, position)| {
-            let (column, of) = (&self.relation.columns[*position].name, &self.types[*position].sql);
-            format!("it.{} = (each.question ->> {number})::{of}", quote(column))
-        });
-        let same: Vec<String> = same.collect();
         format!(
             "select $1, each.number::int, null::text from jsonb_array_elements($2) with ordinality as each (question, \
              number), lateral (select from {} as it where {} offset 0) as found",
             self.sql_name(),
-            same.join(" and ")
+            self.same_key()
         )
+    }
+
+    fn same_key(&self) -> String {
+        let same = self.primary_key.iter().enumerate().map(|(number, position)| {
+            let (column, of) = (&self.relation.columns[*position].name, &self.types[*position].sql);
+            format!("it.{} = (each.question ->> {number})::{of}", quote(column))
+        });
+        same.collect::<Vec<_>>().join(" and ")
+    }
+
+    /// Reads columns of rows that are asked for as [`Access::by_key`] asks for them.
+    pub fn look(&self, columns: &[String]) -> Look {
+        let named: String = columns.iter().map(|column| format!(", it.{}", quote(column))).collect();
+        Look {
+            sql: format!(
+                "select each.number{named} from jsonb_array_elements($1::jsonb) with ordinality as each (question, \
+                 number), lateral (select * from {} as it where {} offset 0) as it",
+                self.sql_name(),
+                self.same_key()
+            ),
+            width: columns.len(),
+        }
     }
 
     /// The old row takes the place of the table in the policies' expressions.

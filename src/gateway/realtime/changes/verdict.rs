@@ -1,21 +1,27 @@
 //! What becomes of a change for one subscriber: what Postgres answered, and what needed no question.
 
-use std::collections::HashMap;
-
 use super::{
     pgoutput::Kind,
     table::{Access, Table},
     visibility::Answer,
 };
 
-/// By the place among the due: the question's number, and the row's place in it.
-pub type Asked = HashMap<usize, (usize, usize)>;
+/// How one of the due is judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Judged {
+    /// Not at all.
+    Unasked,
+    /// As it was before.
+    Remembered(bool),
+    /// By an answer: the question's number, and the row's place in it.
+    Asked(usize, usize),
+}
 
-/// What Postgres said.
+/// How all of the due are judged.
 pub struct Verdicts {
-    /// Who was asked what.
-    pub asked: Asked,
-    /// The answers, by the question's number.
+    /// In their order.
+    pub judged: Vec<Judged>,
+    /// What Postgres said, by the question's number.
     pub answers: Vec<Answer>,
 }
 
@@ -50,12 +56,14 @@ impl Verdicts {
         } else if nothing_readable {
             return Verdict::Hidden;
         }
-        let Some((number, place)) = self.asked.get(&at) else {
-            return Verdict::Visible;
+        let (number, place) = match self.judged[at] {
+            Judged::Unasked | Judged::Remembered(true) => return Verdict::Visible,
+            Judged::Remembered(false) => return Verdict::Hidden,
+            Judged::Asked(number, place) => (number, place),
         };
-        match &self.answers[*number] {
-            Answer::Visible(rows) if rows.contains(place) => Verdict::Visible,
-            Answer::Visible(_) => Verdict::Hidden,
+        match &self.answers[number] {
+            Answer::Visible(rows, _) if rows.contains(&place) => Verdict::Visible,
+            Answer::Visible(..) => Verdict::Hidden,
             Answer::Failed(reason) => Verdict::Failed(reason),
             Answer::TooSlow => Verdict::TooSlow,
         }
