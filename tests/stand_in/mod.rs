@@ -158,6 +158,9 @@ async fn settings_are_made_by_a_function_and_by_the_login_role_and_read_again_wh
     shop.run("alter role alone_configured set pgrst.db_max_rows = '2'; notify pgrst, 'reload config'")
         .await;
     until("the role's setting counts more", async || rows().await == 2).await;
+    shop.run("drop function shop.configure(); alter role alone_configured reset all; notify pgrst")
+        .await;
+    until("what cannot be called sets nothing", async || rows().await == 3).await;
 }
 
 #[tokio::test]

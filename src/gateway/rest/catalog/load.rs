@@ -40,15 +40,19 @@ impl Catalog {
     /// # Errors
     /// When the database cannot be asked, or answers something unknown.
     pub async fn load(connection: &mut PgConnection, settings: &Settings) -> anyhow::Result<Self> {
+        let mut overrides = BTreeMap::new();
+        if let Some(function) = settings.db_pre_config.as_ref().filter(|_| settings.db_config) {
+            // It may not exist yet: the API is served as it is set up otherwise.
+            match configured(connection, function).await {
+                Err(sqlx::Error::Database(error)) => tracing::warn!(%error, "cannot run db-pre-config"),
+                made => overrides = made?,
+            }
+        }
         let mut transaction = connection.begin().await?;
         let connection = &mut *transaction;
         sqlx::raw_sql("set transaction isolation level repeatable read, read only")
             .execute(&mut *connection)
             .await?;
-        let mut overrides = BTreeMap::new();
-        if let Some(function) = settings.db_pre_config.as_ref().filter(|_| settings.db_config) {
-            overrides = configured(connection, function).await?;
-        }
         // Nothing is found by search path, so that every type comes with its schema.
         // Compiling such statements takes longer (a second) than running them (milliseconds).
         sqlx::raw_sql("set local search_path = ''; set local jit = off")
@@ -142,6 +146,11 @@ impl Catalog {
 
 /// The settings that a function makes.
 async fn configured(connection: &mut PgConnection, function: &Name) -> sqlx::Result<BTreeMap<String, String>> {
+    let mut transaction = connection.begin().await?;
+    let connection = &mut *transaction;
+    sqlx::raw_sql("set transaction read only")
+        .execute(&mut *connection)
+        .await?;
     let mut call = Sql::default();
     call.push("select ").qualified(function).push("()");
     sqlx::raw_sql(sqlx::AssertSqlSafe(call.text().to_owned()))
@@ -157,6 +166,7 @@ async fn configured(connection: &mut PgConnection, function: &Name) -> sqlx::Res
     .persistent(false)
     .fetch_all(connection)
     .await?;
+    transaction.rollback().await?;
     Ok(made.into_iter().collect())
 }
 
