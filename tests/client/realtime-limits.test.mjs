@@ -36,7 +36,7 @@ describe('by default', () => {
     }
     assert.equal(refused().payload.response.reason, 'ClientJoinRateLimitReached: Too many joins per second')
     assert.ok(joined > 1000, 'a burst of ten seconds is allowed')
-    await mine.closed()
+    assert.deepEqual(await mine.closed(), { code: 1013, reason: 'too many joins per second' })
   })
 
   test('a channel that sends without end is closed, not the connection', async () => {
@@ -162,6 +162,7 @@ describe('set by the operator', () => {
       await new Promise((resolve) => setTimeout(resolve, 50))
     }
     assert.ok(beats > 10)
+    assert.deepEqual(await silent.closed(), { code: 1001, reason: 'nothing was heard in time' })
     assert.equal((await living.ask('phoenix', 'heartbeat'))[0], 'ok')
     living.end()
     await living.closed()

@@ -84,7 +84,7 @@ impl IntoResponse for ApiError {
             Self::Malformed => (StatusCode::BAD_REQUEST, json!({ "errors": { "detail": said } })),
             Self::Invalid(errors) => (StatusCode::UNPROCESSABLE_ENTITY, json!({ "errors": errors })),
             Self::ContentType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, json!({ "error": said })),
-            Self::NoDatabase => (StatusCode::SERVICE_UNAVAILABLE, json!({ "message": said })),
+            Self::NoDatabase => (StatusCode::UNPROCESSABLE_ENTITY, json!({ "message": said })),
         };
         (status, Json(body)).into_response()
     }

@@ -2,7 +2,7 @@
 //!
 //! | path | what |
 //! | --- | --- |
-//! | `/websocket` | the channels: [`socket`], [`channel`], frames in [`protocol`] |
+//! | `/websocket` | the channels: [`socket`], [`writer`], [`channel`], frames in [`protocol`] |
 //! | `/api/broadcast` | broadcasts over HTTP: [`api`], [`batch`] |
 //!
 //! - [`changes`] row changes from the write-ahead log to those who subscribed and may see them
@@ -59,6 +59,7 @@ mod replay;
 mod settings;
 mod socket;
 mod token;
+mod writer;
 
 pub use settings::Settings;
 

@@ -83,6 +83,7 @@ impl Outbox {
     }
 
     /// Whether the socket has been given up.
+    #[cfg(test)]
     pub fn is_given_up(&self) -> bool {
         self.0.overflow.is_cancelled()
     }

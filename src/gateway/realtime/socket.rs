@@ -1,11 +1,14 @@
-//! One websocket: what comes in, in order; what goes out, from a bounded queue.
+//! One websocket: what comes in, in order.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
-use futures_util::{SinkExt, StreamExt, stream::SplitSink};
+use axum::extract::ws::{Message, WebSocket};
+use futures_util::StreamExt;
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, sleep_until, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -18,21 +21,16 @@ use super::{
     join::{Caller, is_legacy},
     limit::Limit,
     listener::{Failures, Listener},
-    outbox::{Outbox, Waiting},
+    outbox::Outbox,
     protocol::{Frame, Payload, Version},
     token::Token,
+    writer::{self, FAREWELL, Farewell},
 };
 use crate::gateway::keys::now;
 
-/// How long one frame may take to be written.
-const WRITE: Duration = Duration::from_secs(30);
-/// How long the last frames may take to be written.
-const FAREWELL: Duration = Duration::from_secs(2);
 /// Tokens are looked at again after this time at the latest, as the clock may be set.
 const TOKEN_CHECK: Duration = Duration::from_secs(300);
 
-/// Changes written in one go for which one receipt will do.
-const RECEIPT_EVERY: u32 = 32;
 /// How long receipts of what was written last are waited for when the gateway stops.
 const LAST_RECEIPTS: Duration = Duration::from_millis(500);
 
@@ -65,7 +63,7 @@ struct Socket {
 /// Whether the socket goes on.
 enum Next {
     Continue,
-    Close,
+    Close(Farewell),
 }
 
 /// Serves a socket until it ends.
@@ -74,9 +72,14 @@ pub async fn run(socket: WebSocket, service: Arc<Service>, handshake: Handshake,
     let (sink, mut stream) = socket.split();
     let (outbox, waiting) = Outbox::new();
     let failures = Failures::default();
-    let (finish, receipts) = (CancellationToken::new(), Arc::new(Receipts::default()));
-    let (finished, of_writer) = (finish.clone(), Arc::clone(&receipts));
-    let writer = tokio::spawn(write(sink, waiting, finished, outbox.clone(), of_writer));
+    let ((finish, finished), receipts) = (oneshot::channel(), Arc::new(Receipts::default()));
+    let writer = tokio::spawn(writer::write(
+        sink,
+        waiting,
+        finished,
+        outbox.clone(),
+        Arc::clone(&receipts),
+    ));
     let idle = service.settings.idle_timeout;
     let mut socket = Socket {
         joins: Limit::new(service.settings.joins_per_second),
@@ -94,7 +97,7 @@ pub async fn run(socket: WebSocket, service: Arc<Service>, handshake: Handshake,
         channels: HashMap::new(),
     };
     let mut heard = Instant::now();
-    loop {
+    let farewell = loop {
         let check = socket.next_token_check();
         tokio::select! {
             message = stream.next() => {
@@ -104,18 +107,19 @@ pub async fn run(socket: WebSocket, service: Arc<Service>, handshake: Handshake,
                     Some(Ok(Message::Binary(data))) => socket.frame(version.read_binary(&data).ok()).await,
                     Some(Ok(Message::Pong(payload))) => socket.receive(&receipts, &payload),
                     Some(Ok(Message::Ping(_))) => Next::Continue,
-                    Some(Ok(Message::Close(_)) | Err(_)) | None => Next::Close,
+                    Some(Ok(Message::Close(_))) | None => Next::Close(writer::GONE),
+                    Some(Err(_)) => Next::Close(writer::BROKEN),
                 };
-                if matches!(next, Next::Close) {
-                    break;
+                if let Next::Close(farewell) = next {
+                    break farewell;
                 }
             }
             id = failures.next() => socket.fail(id),
             () = sleep_until(check) => socket.check_tokens(),
-            () = sleep_until(heard + idle) => break,
+            () = sleep_until(heard + idle) => break writer::SILENT,
             () = outbox.overflowed() => {
                 tracing::info!("a socket too slow for what is sent to it is closed");
-                break;
+                break writer::TOO_SLOW;
             }
             () = stop.cancelled() => {
                 let last = async {
@@ -129,82 +133,18 @@ pub async fn run(socket: WebSocket, service: Arc<Service>, handshake: Handshake,
                 };
                 // What has no receipt is sent again to who comes back.
                 let _ = timeout(LAST_RECEIPTS, last).await;
-                break;
+                break writer::RESTART;
             }
         }
-    }
+    };
     // Subscriptions and presence end now, not when the last frame is written.
     socket.channels.drain().for_each(|(_, channel)| channel.lose());
     drop(socket);
-    finish.cancel();
+    // A writer that has given up needs no word.
+    let _ = finish.send(farewell);
     // What the client still says is read until it has closed too: unread, it would cost the client our last frames.
     let said = async { while let Some(Ok(_)) = stream.next().await {} };
     let _ = timeout(2 * FAREWELL, async { tokio::join!(writer, said) }).await;
-}
-
-/// Writes what waits until it is told to finish or the other side stops reading.
-async fn write(
-    mut sink: SplitSink<WebSocket, Message>,
-    mut waiting: Waiting,
-    finish: CancellationToken,
-    outbox: Outbox,
-    receipts: Arc<Receipts>,
-) {
-    let stopped_reading = tokio::select! {
-        _ = pump(&mut sink, &mut waiting, &receipts) => true,
-        () = finish.cancelled() => false,
-    };
-    if stopped_reading {
-        outbox.give_up();
-        return;
-    }
-    // A last word, if the other side still reads; any code but 1000 makes clients connect again.
-    let last = async {
-        while let Some((frame, _)) = waiting.try_next() {
-            sink.feed(frame).await?;
-        }
-        let (code, reason) = if outbox.is_given_up() {
-            (close_code::AGAIN, "too far behind in reading what is sent".into())
-        } else {
-            (close_code::RESTART, "".into())
-        };
-        sink.send(Message::Close(Some(CloseFrame { code, reason }))).await
-    };
-    // Whoever does not listen to it finds the connection closed.
-    let _ = timeout(FAREWELL, last).await;
-}
-
-/// What is there at once goes out in one flush, and a request for the receipt with it.
-async fn pump(
-    sink: &mut SplitSink<WebSocket, Message>,
-    waiting: &mut Waiting,
-    receipts: &Receipts,
-) -> Result<std::convert::Infallible, axum::Error> {
-    loop {
-        let first = waiting.next().await;
-        let written = async {
-            let (mut frame, mut unasked) = (Some(first), 0);
-            while let Some((next, mark)) = frame {
-                sink.feed(next).await?;
-                if let Some(mark) = mark {
-                    receipts.written(mark);
-                    unasked += 1;
-                }
-                frame = waiting.try_next();
-                if unasked >= RECEIPT_EVERY
-                    && let Some(ping) = receipts.ask()
-                {
-                    sink.feed(ping).await?;
-                    unasked = 0;
-                }
-            }
-            if let Some(ping) = receipts.ask() {
-                sink.feed(ping).await?;
-            }
-            sink.flush().await
-        };
-        timeout(WRITE, written).await.map_err(axum::Error::new)??;
-    }
 }
 
 impl Socket {
@@ -249,7 +189,7 @@ impl Socket {
         if !self.joins.take() {
             let reason = ChannelError::TooManyJoins.reason();
             self.reply(join_ref.as_deref(), &frame, Err(json!({ "reason": reason })));
-            return Next::Close;
+            return Next::Close(writer::TOO_MANY_JOINS);
         }
         // A topic joined twice: the first channel ends.
         if let Some(old) = self.channels.remove(&frame.topic) {
