@@ -6,14 +6,15 @@ use libfuzzer_sys::fuzz_target;
 use switchboard::gateway::rest::parse::{
     cursor::Cursor,
     filter, operation, order, path,
-    query::{Plain, Query},
+    query::{Plain, Query, decode_form},
     range::Range,
     select,
 };
 
 fuzz_target!(|text: &str| {
+    let pairs = decode_form(text);
     for plain in [Plain::Filters, Plain::Arguments] {
-        if let Ok(query) = Query::parse(text, plain, &[]) {
+        if let Ok(query) = Query::parse(&pairs, plain, &[]) {
             let _ = Range::requested(query.window(), Some(text));
         }
     }
