@@ -333,7 +333,7 @@ describe('functions', () => {
     assert.match(either.message, /public\.q_maybe\(\), public\.q_maybe\( => text\)$/)
     // No body can be a number: such a function is not there, and is not hinted at.
     const none = (await anon.rpc('q_turn', { '': 1 })).error
-    assert.deepEqual([none.code, none.hint], ['PGRST202', null])
+    assert.deepEqual([none.code, none.hint], ['PGRST202', 'Perhaps you meant to call the function public.q_text'])
   })
 
   test('take forms, lists and defaults', async () => {
