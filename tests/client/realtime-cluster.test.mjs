@@ -349,7 +349,7 @@ describe('a gateway whose database is away', () => {
         headers: { apikey: stack.anonKey, 'content-type': 'application/json' },
         body: '{}',
       })
-    assert.equal((await post()).status, 422)
+    assert.equal((await post()).status, 503)
     mood = 2
     await channel.track({ mood })
 

@@ -38,8 +38,8 @@ pub enum News {
         lost: bool,
         /// The number of the client's last message.
         last_ref: u64,
-        /// Where it goes on.
-        from: Position,
+        /// Where it goes on; nothing if that is noted already.
+        from: Option<Position>,
     },
 }
 
@@ -147,8 +147,8 @@ impl Ledger {
                     ids.push(*id);
                     losts.push(*lost);
                     refs.push(last_ref.cast_signed());
-                    commits.push(from.lsn());
-                    changes.push(i64::from(from.change));
+                    commits.push(from.map(Position::lsn));
+                    changes.push(from.map(|from| i64::from(from.change)));
                 }
             }
         }

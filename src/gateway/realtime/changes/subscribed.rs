@@ -63,7 +63,7 @@ impl Subscribed {
         News::At {
             lost,
             last_ref: self.client.last_ref.get(),
-            from,
+            from: Some(from),
         }
     }
 
@@ -142,11 +142,19 @@ impl Changes {
         let taken = match entered {
             Ok(taken) => taken,
             Err(error) => {
-                // It may be noted all the same.
-                note(row_id, News::Left);
-                if let Some(here) = here {
-                    self.resumable.put_back(client.key.clone(), here);
-                }
+                // It may be noted all the same, in the place of another that was taken.
+                let news = match here {
+                    Some(here) => {
+                        self.resumable.put_back(client.key.clone(), here);
+                        News::Left
+                    }
+                    None => News::At {
+                        lost: true,
+                        last_ref: client.last_ref.get(),
+                        from: None,
+                    },
+                };
+                note(row_id, news);
                 return Err(error);
             }
         };
