@@ -6,6 +6,7 @@ import { randomUUID } from 'node:crypto'
 import { after, before, describe, test } from 'node:test'
 
 import { createClient } from '@supabase/supabase-js'
+import pg from 'pg'
 import ws from 'ws'
 
 import { SOON, changes, databaseProxy, gateway, letGo, proxy, sql, start, subscribed, token, until } from './support.mjs'
@@ -159,6 +160,21 @@ describe('broadcasts', () => {
     assert.deepEqual(far.heard[3].payload, [1])
     assert.deepEqual([...new Uint8Array(far.heard[4].payload)], [0, 255])
   })
+})
+
+test('nobody else can speak for a gateway, and DDL is told by whoever may do it', async () => {
+  const admin = new pg.Client(stack.adminUrl)
+  await admin.connect()
+  try {
+    await admin.query('create role maker; create schema made authorization maker; set role maker')
+    const forge = admin.query(`select pg_logical_emit_message(true, 'switchboard.realtime', 'x')`)
+    await assert.rejects(forge, { code: '42501' })
+    await admin.query('create table made.thing (id int)')
+    await admin.query('drop table made.thing')
+  } finally {
+    await admin.query('reset role; drop schema made; drop role maker')
+    await admin.end()
+  }
 })
 
 describe('presence', () => {
