@@ -165,13 +165,14 @@ select
       ),
       '[]'
     ),
-    -- functions of C whose answers depend on their arguments alone
+    -- functions of C whose answers depend on their arguments alone; a default is an argument that no tree shows
     'immutable', (
       select jsonb_agg(function.oid::bigint)
       from pg_catalog.pg_proc as function
       join pg_catalog.pg_language as language on language.oid = function.prolang
       where function.provolatile = 'i'
         and language.lanname in ('internal', 'c')
+        and (function.pronargdefaults = 0 or function.pronamespace = 'pg_catalog'::regnamespace)
     ),
     -- types whose values are read by such a function
     'types', (
@@ -190,6 +191,7 @@ select
           'oid', function.oid::bigint,
           'name', namespace.nspname || '.' || function.proname,
           'runs_as', case when function.prosecdef then function.proowner::bigint end,
+          'arguments', function.pronargs,
           'returns_set', function.proretset,
           -- settings of its own may change who reads, and how
           'settled', not exists (

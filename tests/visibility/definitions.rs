@@ -173,6 +173,12 @@ async fn every_change_of_what_an_answer_rests_on_is_noticed() {
         ("revoke definitions_team from definitions_caller", false),
         ("alter role definitions_caller bypassrls", true),
         ("alter role definitions_caller nobypassrls", false),
+        // Its owner is not held by a table's policies.
+        (
+            "alter table notes owner to definitions_team; reassign owned by definitions_team to definitions_caller",
+            true,
+        ),
+        ("reassign owned by definitions_caller to postgres", false),
     ] {
         desk.administer(change).await;
         until(change, async || desk.shows().await == shown).await;

@@ -41,6 +41,8 @@ const TABLES: &str = "
       begin atomic select true; select false; end;
     create function private.configured() returns boolean language sql stable set timezone = 'UTC'
       begin atomic select true; end;
+    create function private.since(a int, t timestamptz default now()) returns boolean language sql stable
+      begin atomic select t > '2000-01-01'; end;
     create function private.clock() returns boolean language sql stable begin atomic select now() > '2000-01-01'; end;
 
     grant usage on schema private to authenticated;
@@ -301,6 +303,7 @@ async fn what_is_asked_each_time() {
         ("private.first_team() = team", "may find several rows"),
         ("private.two()", "is not one query"),
         ("private.configured()", "settings of its own"),
+        ("private.since(team)", "called with defaults"),
         (
             "private.clock()",
             "neither immutable nor written as begin atomic in private.clock",

@@ -169,3 +169,212 @@ fn keys<'a>(relation: &Relation, change: &'a Change, key: &str) -> Option<Vec<(&
     });
     keyed.collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gateway::realtime::changes::pgoutput::Column;
+
+    const SESSIONS: u32 = 1;
+    const STAFF: u32 = 2;
+    const ANN: Who = [1; 16];
+    const BOB: Who = [2; 16];
+
+    fn relation(oid: u32, identity: Identity, columns: &[(&str, bool)]) -> Relation {
+        let column = |(name, identity): &(&str, bool)| Column {
+            name: (*name).to_owned(),
+            type_oid: 25,
+            identity: *identity,
+        };
+        Relation {
+            oid,
+            schema: "public".into(),
+            name: "t".into(),
+            identity,
+            columns: columns.iter().map(column).collect(),
+        }
+    }
+
+    fn sessions() -> Relation {
+        relation(
+            SESSIONS,
+            Identity::Default,
+            &[("id", true), ("agent", false), ("messages", false)],
+        )
+    }
+
+    fn row(cells: &[&str]) -> Vec<Cell> {
+        let cell = |text: &&str| match *text {
+            "" => Cell::Null,
+            "?" => Cell::Unsent,
+            text => Cell::Text(text.to_owned().into()),
+        };
+        cells.iter().map(cell).collect()
+    }
+
+    fn change(of: &Relation, old: Option<&[&str]>, new: Option<&[&str]>) -> Change {
+        let kind = match (old, new) {
+            (None, _) => Kind::Insert,
+            (Some(_), None) => Kind::Delete,
+            (Some(_), Some(_)) => Kind::Update,
+        };
+        Change {
+            relation: of.oid,
+            kind,
+            old: old.filter(|old| !old.is_empty()).map(row),
+            new: new.map(row),
+        }
+    }
+
+    /// Messages are for who sees their session, by its id; and for staff.
+    fn policies() -> Policies {
+        let source = |table, columns: &[&str], key: Option<&str>| Source {
+            table,
+            columns: columns.iter().map(|name| (*name).to_owned()).collect(),
+            key: key.map(str::to_owned),
+        };
+        Policies::of(vec![Policy {
+            id: 0,
+            columns: vec!["session".into()],
+            tie: Some(0),
+            sources: vec![
+                source(SESSIONS, &["id", "agent"], Some("id")),
+                source(STAFF, &["person"], None),
+            ],
+            claims: crate::gateway::realtime::changes::policy::Claims::default(),
+        }])
+    }
+
+    struct Known {
+        policies: Policies,
+        decisions: Decisions,
+    }
+
+    impl Known {
+        /// Two sessions and what Ann and Bob see of them.
+        fn new() -> Self {
+            let mut known = Self {
+                policies: policies(),
+                decisions: Decisions::default(),
+            };
+            known.decisions.clear(1);
+            known.decide();
+            known
+        }
+
+        fn decide(&mut self) {
+            for (session, who, visible) in [("1", ANN, true), ("1", BOB, false), ("2", BOB, true)] {
+                let policy = self.policies.reading(SESSIONS).next().unwrap().0;
+                self.decisions.remember(policy, row(&[session]).into(), who, visible);
+            }
+        }
+
+        fn spoil(&mut self, relation: &Relation, old: Option<&[&str]>, new: Option<&[&str]>) {
+            self.decisions
+                .spoil(&self.policies, relation, &change(relation, old, new));
+        }
+
+        /// Which of the three decisions are known; each as it was taken.
+        fn left(&self) -> [bool; 3] {
+            let policy = self.policies.reading(SESSIONS).next().unwrap().0;
+            let get = |session: &str, who| self.decisions.get(policy, &row(&[session]).into(), &who);
+            [(get("1", ANN), true), (get("1", BOB), false), (get("2", BOB), true)].map(|(known, taken)| {
+                assert!(known.is_none_or(|known| known == taken));
+                known.is_some()
+            })
+        }
+    }
+
+    #[test]
+    fn a_tied_row_spoils_what_is_about_it() {
+        let sessions = sessions();
+        for (old, new) in [
+            (None, Some(["1", "ann", "0"].as_slice())),
+            (Some([].as_slice()), Some(["1", "bob", "0"].as_slice())),
+            (Some(["1", "", ""].as_slice()), None),
+        ] {
+            let mut known = Known::new();
+            known.spoil(&sessions, old, new);
+            assert_eq!(known.left(), [false, false, true], "{old:?} {new:?}");
+        }
+        let mut known = Known::new();
+        known.spoil(&sessions, Some(&["1", "", ""]), Some(&["2", "ann", "0"]));
+        assert_eq!(known.left(), [false; 3], "its key changed");
+        let mut known = Known::new();
+        known.spoil(&sessions, None, Some(&["3", "ann", "0"]));
+        assert_eq!(known.left(), [true; 3], "another session");
+        known.spoil(&sessions, Some(&[]), Some(&["?", "ann", "0"]));
+        assert_eq!(known.left(), [false; 3], "nobody tells which");
+        assert_eq!(known.decisions.held, 0);
+    }
+
+    #[test]
+    fn an_update_that_leaves_alone_what_is_read_spoils_nothing() {
+        let sessions = sessions();
+        let mut known = Known::new();
+        known.spoil(&sessions, Some(&[]), Some(&["1", "ann", "1"]));
+        assert_eq!(known.left(), [false, false, true], "not seen before");
+        known.decide();
+        known.spoil(&sessions, Some(&[]), Some(&["1", "ann", "2"]));
+        assert_eq!(known.left(), [true; 3], "the counter alone");
+        known.spoil(&sessions, Some(&[]), Some(&["1", "bob", "2"]));
+        assert_eq!(known.left(), [false, false, true]);
+        known.decide();
+        // What was not sent is not known to be the same.
+        known.spoil(&sessions, Some(&[]), Some(&["1", "?", "3"]));
+        assert_eq!(known.left(), [false, false, true]);
+        known.decide();
+        known.spoil(&sessions, Some(&[]), Some(&["1", "bob", "4"]));
+        assert_eq!(known.left(), [false, false, true], "it may have been another meanwhile");
+
+        let whole = relation(
+            SESSIONS,
+            Identity::Full,
+            &[("id", true), ("agent", true), ("messages", true)],
+        );
+        let mut known = Known::new();
+        known.spoil(&whole, Some(&["1", "ann", "1"]), Some(&["1", "ann", "2"]));
+        assert_eq!(known.left(), [true; 3]);
+        known.spoil(&whole, Some(&["1", "ann", "1"]), Some(&["1", "bob", "1"]));
+        assert_eq!(known.left(), [false, false, true]);
+    }
+
+    #[test]
+    fn rows_with_one_key_are_told_apart() {
+        let parties = relation(
+            SESSIONS,
+            Identity::Default,
+            &[("id", true), ("person", true), ("agent", false)],
+        );
+        let mut known = Known::new();
+        known.spoil(&parties, Some(&[]), Some(&["1", "x", "ann"]));
+        known.decide();
+        known.spoil(&parties, Some(&[]), Some(&["1", "y", "ann"]));
+        assert_eq!(known.left(), [false, false, true], "the same, of another row");
+    }
+
+    #[test]
+    fn an_untied_row_spoils_all() {
+        let staff = relation(STAFF, Identity::Default, &[("person", true), ("since", false)]);
+        let mut known = Known::new();
+        known.spoil(&staff, Some(&[]), Some(&["ann", "1"]));
+        assert_eq!(
+            known.left(),
+            [true; 3],
+            "the identity has not changed, and nothing else is read"
+        );
+        known.spoil(&staff, None, Some(&["carl", "1"]));
+        assert_eq!((known.left(), known.decisions.held), ([false; 3], 0));
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let mut known = Known::new();
+        let policy = known.policies.reading(SESSIONS).next().unwrap().0;
+        for number in 0..MAX_HELD {
+            let values: Values = row(&[&format!("s{number}")]).into();
+            known.decisions.remember(policy, values, ANN, true);
+            assert!(known.decisions.held <= MAX_HELD + 1);
+        }
+    }
+}

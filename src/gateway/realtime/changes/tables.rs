@@ -32,7 +32,8 @@ impl Tables {
     /// The table as the change is written, and what the subscriber may read of it.
     pub fn known(&self, due: &Due<'_>) -> Option<(&Table, &Arc<Access>)> {
         let table = self.get(&due.streamed.relation)?;
-        let current = table.relation.columns == due.streamed.relation.columns;
+        let (known, relation) = (&table.relation, &due.streamed.relation);
+        let current = Arc::ptr_eq(known, relation) || known.columns == relation.columns;
         let access = table.known_access(&due.subscription.identity.role)?;
         current.then_some((table, access))
     }

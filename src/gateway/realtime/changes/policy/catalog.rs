@@ -113,6 +113,8 @@ pub struct Function {
     pub name: String,
     /// Its owner, if it runs as him.
     pub runs_as: Option<u32>,
+    /// How many arguments it has, those with defaults included.
+    pub arguments: usize,
     /// Whether it answers with rows.
     pub returns_set: bool,
     /// Whether it sets nothing but a search path.

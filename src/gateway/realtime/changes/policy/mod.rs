@@ -121,6 +121,27 @@ impl Policies {
         all
     }
 
+    /// These alone.
+    #[cfg(test)]
+    pub fn of(understood: Vec<Policy>) -> Self {
+        let mut readers: HashMap<u32, Vec<(usize, usize)>> = HashMap::new();
+        for policy in &understood {
+            for (number, source) in policy.sources.iter().enumerate() {
+                readers.entry(source.table).or_default().push((policy.id, number));
+            }
+        }
+        Self {
+            digest: None,
+            published: HashMap::new(),
+            understood: understood.into_iter().map(Arc::new).collect(),
+            by_table: HashMap::new(),
+            readers,
+            missing: BTreeSet::new(),
+            superfluous: BTreeSet::new(),
+            refused: BTreeSet::new(),
+        }
+    }
+
     fn add(&mut self, catalog: &Catalog, table: u32, role: &str, reads: &Reads) {
         let names = |table: u32, columns: &BTreeSet<i16>| -> Vec<String> {
             let known = &catalog.relations[&table].columns;
