@@ -90,6 +90,18 @@ test('what a join says in odd types is taken as far as it makes sense', async ()
   mine.end()
 })
 
+test('a client that cannot say whether it wants presence is told of it', async () => {
+  const [one, two] = [await wire(stack, { vsn: '1.0.0' }), await wire(stack, { vsn: '1.0.0' })]
+  const topic = `realtime:before-${randomUUID()}`
+  await one.join(topic, { presence: { key: 'one' } })
+  await one.ask(topic, 'presence', { event: 'track', payload: { n: 1 } })
+  await two.join(topic, { presence: { key: '' }, broadcast: { ack: false, self: false }, postgres_changes: [] })
+  const { payload } = await two.next((frame) => frame.event === 'presence_state')
+  assert.equal(payload.one.metas[0].n, 1)
+  one.end()
+  two.end()
+})
+
 test('the same topic joined again has what it asks for the second time', async () => {
   const mine = await wire(stack)
   const [topic, note] = [`realtime:again-${randomUUID()}`, randomUUID()]

@@ -64,7 +64,7 @@ impl Config {
             replication_ready: is_true(&config["broadcast"]["replication_ready"]),
             replay: config["broadcast"]["replay"].clone(),
             private: is_true(&config["private"]),
-            presence_enabled: is_true(&config["presence"]["enabled"]),
+            presence_enabled: presence_enabled(&config["presence"]),
             presence_key: presence_key(&config["presence"]["key"]),
             bindings: bindings(&wanted),
             wait: wait(&config["postgres_changes_options"]),
@@ -99,6 +99,14 @@ fn of_topic(subtopic: &str) -> Value {
     said.map(|(name, value)| (name.to_owned(), json!(value)))
         .collect::<Map<_, _>>()
         .into()
+}
+
+/// Clients of before there was `enabled` name a key and want to know who is present.
+fn presence_enabled(said: &Value) -> bool {
+    match said.get("enabled") {
+        Some(enabled) => is_true(enabled),
+        None => said.get("key").is_some(),
+    }
 }
 
 fn presence_key(said: &Value) -> String {
@@ -165,7 +173,7 @@ mod tests {
     fn a_join_is_read_with_all_its_tolerances() {
         let read = |payload| Config::read(&payload, "topic");
         let config = read(json!({ "config": {
-            "broadcast": { "ack": "TRUE", "self": 1 }, "presence": { "key": "" }, "private": null,
+            "broadcast": { "ack": "TRUE", "self": 1 }, "presence": { "key": "", "enabled": "no" }, "private": null,
             "postgres_changes": [null, { "event": "*", "schema": "public" }, 5, { "event": "*", "schema": "public" },
                 { "event": "INSERT", "schema": "public" }],
         }}));
@@ -180,6 +188,9 @@ mod tests {
                 .bindings
                 .is_empty()
         );
+        let enabled = |presence| read(json!({ "config": { "presence": presence } })).presence_enabled;
+        assert!(enabled(json!({ "key": "" })) && enabled(json!({ "enabled": true })));
+        assert!(!enabled(json!({ "key": "", "enabled": false })) && !enabled(json!({})) && !enabled(json!(null)));
         let key = |key: Value| read(json!({ "config": { "presence": { "key": key } } })).presence_key;
         assert_eq!(
             (key(json!("me")), key(json!(7)), key(json!([])).len()),
