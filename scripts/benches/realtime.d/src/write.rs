@@ -54,6 +54,8 @@ pub enum Pace {
     PerSecond(u32),
     /// So many writers, each as fast as it can; nobody writes while more than so many messages have not arrived.
     Flat(usize, usize),
+    /// The same, until every chat has had a message.
+    Once(usize, usize),
 }
 
 /// What was written.
@@ -76,7 +78,11 @@ pub async fn write(
 ) -> Result<Written> {
     let writers = match pace {
         Pace::PerSecond(rate) => (rate as usize).div_ceil(50).max(2),
-        Pace::Flat(writers, _) => writers,
+        Pace::Flat(writers, _) | Pace::Once(writers, _) => writers,
+    };
+    let end = match pace {
+        Pace::Once(..) => from + sessions.len(),
+        _ => tally.room(),
     };
     let (next, held) = (Arc::new(AtomicUsize::new(from)), Arc::new(AtomicU64::new(0)));
     let before = tally.deliveries();
@@ -96,23 +102,23 @@ pub async fn write(
             Arc::clone(&held),
         );
         tasks.push(tokio::spawn(async move {
-            while start.elapsed() < seconds {
+            while matches!(pace, Pace::Once(..)) || start.elapsed() < seconds {
                 let number = next.fetch_add(1, Ordering::Relaxed);
+                if number >= end {
+                    break;
+                }
                 match pace {
                     Pace::PerSecond(rate) => {
                         let due = start + Duration::from_secs_f64((number - from) as f64 / f64::from(rate));
                         sleep_until(due).await;
                     }
-                    Pace::Flat(_, under_way) => {
+                    Pace::Flat(_, under_way) | Pace::Once(_, under_way) => {
                         let begin = Instant::now();
                         while number - from > (tally.deliveries() - before) / 2 + under_way {
                             sleep(Duration::from_millis(1)).await;
                         }
                         held.fetch_add(begin.elapsed().as_nanos() as u64, Ordering::Relaxed);
                     }
-                }
-                if number >= tally.room() {
-                    anyhow::bail!("more messages than there is room for");
                 }
                 // Neighbours in time are none in the table.
                 let session = number * 7_919 % sessions.len();
@@ -129,7 +135,7 @@ pub async fn write(
     }
     let took = start.elapsed();
     Ok(Written {
-        until: next.load(Ordering::Relaxed),
+        until: next.load(Ordering::Relaxed).min(end),
         held: held.load(Ordering::Relaxed) as f64 / 1e9 / took.as_secs_f64() / writers as f64,
     })
 }

@@ -30,6 +30,10 @@ pub async fn run(bench: &mut Bench<'_>) -> Result<()> {
         "{count} idle sockets, {} people",
         bench.data.sessions.len() * 2
     ));
+    // What the parts before needed would be there to be used again.
+    bench.server.restart("TERM").await?;
+    bench.server.ready().await?;
+    bench.database = bench.server.connect().await?;
     let (server, sessions) = (bench.server.id(), bench.sessions(usize::MAX));
     let (limit, steps) = (Arc::new(Semaphore::new(AT_ONCE)), Arc::new(Barrier::new(count + 1)));
     let failed = Arc::new(AtomicUsize::new(0));

@@ -57,6 +57,7 @@ impl Load {
         let rate = numbers.len() as f64 / (self.tally.last().saturating_sub(start) as f64 / 1e6);
         let (text, held) = match pace {
             Pace::PerSecond(rate) => (format!("{rate} messages/s"), String::new()),
+            Pace::Once(writers, _) => (format!("the first message of each, {writers} writers"), String::new()),
             Pace::Flat(writers, _) => {
                 let held = format!("; writers held back {:.0} % of the time", written.held * 100.0);
                 (format!("flat out, {writers} writers"), held)

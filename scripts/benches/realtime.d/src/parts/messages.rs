@@ -26,7 +26,13 @@ pub async fn run(bench: &mut Bench<'_>, table: Table) -> Result<()> {
         &format!("{rate:.0}/s"),
         &format!("{} each", spent.each(listeners)),
     );
-    for pace in [Pace::PerSecond(20), Pace::PerSecond(100), Pace::Flat(8, UNDER_WAY)] {
+    let paces = [
+        Pace::Once(8, UNDER_WAY),
+        Pace::PerSecond(20),
+        Pace::PerSecond(100),
+        Pace::Flat(8, UNDER_WAY),
+    ];
+    for pace in paces {
         load.measure(bench, pace).await?;
     }
     Ok(())

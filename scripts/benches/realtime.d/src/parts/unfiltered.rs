@@ -20,7 +20,13 @@ pub async fn run(bench: &mut Bench<'_>) -> Result<()> {
         sessions.len() * 2
     ));
     let mut load = Load::prepare(bench, Table::Chat, sessions, false).await?;
-    for pace in [Pace::PerSecond(20), Pace::Flat(4, UNDER_WAY)] {
+    let paces = [
+        Pace::Once(4, UNDER_WAY),
+        Pace::PerSecond(20),
+        Pace::PerSecond(100),
+        Pace::Flat(4, UNDER_WAY),
+    ];
+    for pace in paces {
         load.measure(bench, pace).await?;
     }
     Ok(())
