@@ -13,7 +13,7 @@
 //! - [`memory`] who may see what, as far as it is known: the [`decisions`], and what [`policy`] says they rest on;
 //!   [`offer`] leaves to clients what is not streamed for that alone
 //! - [`due`] whom a batch concerns; [`questions`] what Postgres is asked about it; [`visibility`] how, each answer by a
-//!   [`snapshot`] late enough; [`refusal`] which of its errors concern one table and which all
+//!   [`snapshot`] late enough, with the values it was given for ([`look`]); [`refusal`] which of its errors concern one table and which all
 //! - [`verdict`] what becomes of a change for one subscriber; [`deliver`] his event: [`record`], [`encode`], [`types`]
 //! - [`judge`] all of this for a batch; [`feed`] the one loop that does it batch by batch
 //! - [`history`] the last changes, for clients that lost their connection; [`resume`] who they are and where they were,
@@ -52,6 +52,7 @@ mod filter;
 mod history;
 mod judge;
 mod ledger;
+mod look;
 mod memory;
 mod offer;
 mod pause;

@@ -10,13 +10,14 @@ use super::{
     condition::Condition,
     decisions::{Values, pick},
     due::Due,
+    look::Look,
     memory::Memory,
     pgoutput::{Cell, Kind},
     policy::{Policy, Who},
     table::Deleted,
     tables::Tables,
     verdict::{Judged, Verdicts},
-    visibility::{Answer, Asker, Look, MAX_ROWS_OF_ONE, Question},
+    visibility::{Answer, Asker, MAX_ROWS_OF_ONE, Question},
 };
 use crate::{db::session::Failure, metrics};
 

@@ -9,9 +9,10 @@ use std::{
 use sqlx::{PgPool, postgres::types::Oid};
 
 use super::{
+    look::Look,
     pgoutput::{Cell, Identity, Relation},
     types::{self, Type},
-    visibility::{Look, Statement},
+    visibility::Statement,
 };
 
 /// A change of grants or policies sends the table's definition anew and so is known at once; one of a role's own

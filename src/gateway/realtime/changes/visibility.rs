@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep};
 use super::{
     condition::Condition,
     decisions::Values,
-    pgoutput::Cell,
+    look::{Look, Looks},
     refusal::{self, speaks_of_the_statement},
     snapshot::finished,
 };
@@ -102,15 +102,6 @@ pub struct Question {
     pub rows: Vec<String>,
     /// How to read the rows' values, if they are wanted too.
     pub look: Option<Arc<Look>>,
-}
-
-/// A statement that reads values of rows, whoever may see them.
-#[derive(Debug, PartialEq, Eq, Hash)]
-pub struct Look {
-    /// One parameter, the questions (a jsonb list); their number and the values come back.
-    pub sql: String,
-    /// How many values.
-    pub width: usize,
 }
 
 /// What one identity's answer was.
@@ -398,50 +389,6 @@ impl Asker {
     }
 }
 
-/// The rows whose values are wanted, each once, by the statements that read them.
-struct Looks<'q>(HashMap<&'q Look, (HashMap<&'q str, usize>, Vec<&'q str>)>);
-
-impl<'q> Looks<'q> {
-    fn of(questions: impl Iterator<Item = &'q Question>) -> Self {
-        let mut looks: HashMap<&Look, (HashMap<&str, usize>, Vec<&str>)> = HashMap::new();
-        for question in questions {
-            let Some(look) = &question.look else { continue };
-            let (places, rows) = looks.entry(look).or_default();
-            for row in &question.rows {
-                places.entry(row).or_insert_with(|| {
-                    rows.push(row);
-                    rows.len() - 1
-                });
-            }
-        }
-        Self(looks)
-    }
-
-    /// The values of a question's rows, by their places.
-    fn values(&self, question: &Question, answers: &[Vec<Row>]) -> HashMap<usize, Values> {
-        let mut values = HashMap::new();
-        let Some(look) = question.look.as_deref() else {
-            return values;
-        };
-        let number = self.0.keys().position(|each| *each == look);
-        let Some(((places, _), rows)) = self.0.get(look).zip(number.and_then(|number| answers.get(number))) else {
-            return values;
-        };
-        let found: HashMap<usize, &Row> = rows
-            .iter()
-            .filter_map(|row| Some((place(row.text(0)?)?, row)))
-            .collect();
-        for (at, row) in question.rows.iter().enumerate() {
-            let Some(row) = places.get(row.as_str()).and_then(|place| found.get(place)) else {
-                continue;
-            };
-            let cell = |column| row.bytes(column).map_or(Cell::Null, |bytes| Cell::Text(bytes.clone()));
-            values.insert(at, (1..=look.width).map(cell).collect());
-        }
-        values
-    }
-}
-
 fn is_time_limit(failure: &Failure) -> bool {
     failure.refusal().is_some_and(|refusal| refusal.code == QUERY_CANCELED)
 }
@@ -461,7 +408,7 @@ async fn open(pool: &Pool) -> Result<Pooled, Failure> {
 }
 
 /// Postgres counts from one.
-fn place(number: &str) -> Option<usize> {
+pub fn place(number: &str) -> Option<usize> {
     number.parse::<usize>().ok()?.checked_sub(1)
 }
 

@@ -2,7 +2,7 @@
 //!
 //! The answer of a table's policies is a function of the judged row's columns, of other tables' rows and of the
 //! caller's claims, if they read nothing else. [`reader`] finds out from the [`catalog`]'s [`tree`]s whether that is
-//! so; [`claims`] names callers by what is read of them ([`auth`], [`constant`]). The tables read are kept in
+//! so, looking at [`query`]s as a whole; [`claims`] names callers by what is read of them ([`auth`], [`constant`]). The tables read are kept in
 //! a [`publication`] of their own, apart from what clients may subscribe to. Everything not understood completely is
 //! asked of Postgres each time.
 
@@ -20,6 +20,7 @@ mod catalog;
 mod claims;
 mod constant;
 pub mod publication;
+mod query;
 mod reader;
 mod tree;
 pub mod watch;
