@@ -163,8 +163,11 @@ describe('a client that loses its connection', { concurrency: true }, () => {
     const listening = await listener(person, stack.url, 'anew')
     await write(person, 'anew', 2)
     await until(() => listening.ids.length === 2, 'the first notes')
+    const witness = await listener(person, stack.url, 'anew')
     await listening.client.removeChannel(listening.channel)
     await write(person, 'anew', 2)
+    // a join may still hear what was written a moment before it
+    await until(() => witness.ids.length === 2, 'what is written meanwhile, by another client')
     const again = await listen(listening.client, 'anew')
     const [last] = await write(person, 'anew')
     await until(() => again.ids.length > 0, 'a new note')
